@@ -1,4 +1,4 @@
-"""One artifact, measured once by the kit's Python against the stand-in."""
+"""One artifact, measured once by the kit's Python with the stand-in for coremltools."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def kit(measured: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def document(kit: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What measure.py wrote."""
+    """The document that measure.py wrote."""
     out = tmp_path_factory.mktemp("run") / "evidence.json"
     code, report = run_kit(kit, out, "--cache-cleared")
     assert code == 0, report

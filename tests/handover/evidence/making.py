@@ -1,4 +1,4 @@
-"""A measured artifact: a published one, its kit, and what the kit's Python wrote of it here."""
+"""Runs of an evidence kit, and changes of the document that it writes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STAND_IN = Path(__file__).parent / "stand_in"
 
 
 def run_kit(kit: Path, out: Path, *options: str, **environment: str) -> tuple[int, str]:
-    """Runs measure.py of a kit against the stand-in; exit code and what it reports."""
+    """Runs measure.py of a kit with the stand-in; exit code and report."""
     done = subprocess.run(
         [sys.executable, kit / "measure.py", "--out", out, "--passes=3", "--loads=1", *options],
         capture_output=True,
@@ -42,7 +42,7 @@ def changed(document: dict[str, Any], change: Callable[[dict[str, Any]], object]
 
 
 def remake(document: dict[str, Any]) -> None:
-    """Makes the statistics follow from the passes again."""
+    """Computes the statistics from the passes again."""
     samples = {one["recording"]: one["samples"] for one in document["outputs"]}
     audio_s = samples[document["timed_recording"]] / 16_000
     for row in document["statistics"]:

@@ -1,4 +1,4 @@
-"""Evidence that is true is kept; each way in which it can be false has a message of its own."""
+"""True evidence is kept; each kind of false evidence has its own message."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ def _set(path: str, value: Any) -> Change:
 
 
 def _fast(document: dict[str, Any]) -> None:
-    """Every call in a picosecond, and the statistics of that."""
+    """Makes every call take a picosecond, with statistics that agree."""
     for one in document["passes"]:
         one["calls_ms"] = [1e-9 for _ in one["calls_ms"]]
     remake(document)
 
 
 def _output(change: Callable[[np.ndarray], np.ndarray]) -> Change:
-    """Changes the probabilities of the recording that was timed, with the last units."""
+    """Changes the probabilities of the timed recording, computed with the last units."""
 
     def run(document: dict[str, Any]) -> None:
         (*_, one) = [
@@ -69,14 +69,14 @@ def _output(change: Callable[[np.ndarray], np.ndarray]) -> Change:
 
 
 def _one_letter(rows: np.ndarray) -> np.ndarray:
-    """Another letter in one step."""
+    """Changes the letter of one step."""
     rows[len(rows) // 2] = 0
     rows[len(rows) // 2, (int(rows[len(rows) // 2 - 1].argmax()) + 1) % 28] = 1
     return rows
 
 
 def _blurred(rows: np.ndarray) -> np.ndarray:
-    """The same letters, much more sure of them."""
+    """Keeps the letters and makes them much more certain."""
     sharp = rows.astype(np.float64) ** 4
     return sharp / sharp.sum(-1, keepdims=True)
 
@@ -216,8 +216,8 @@ def test_false_evidence_is_refused(
     assert refused.value.file
 
 
-def test_each_falsehood_has_its_own_message() -> None:
-    """Two mutations may share a message only where they are the same falsehood."""
+def test_each_kind_of_false_evidence_has_its_own_message() -> None:
+    """Two changes may share a message only if they are the same kind."""
     shared = [message for _, message in FALSE.values()]
     twice = {message for message in shared if shared.count(message) > 1}
     assert twice == {
@@ -245,10 +245,10 @@ def test_malformed_evidence_is_refused(raw: bytes, message: str) -> None:
     assert message in refused.value.message
 
 
-def test_a_run_cannot_be_given_out_as_another(
+def test_a_replayed_run_is_refused(
     document: dict[str, Any], measured: Path, tmp_path: Path
 ) -> None:
-    """Replayed: as it is, under another date, on another device, as of another package."""
+    """The replay is unchanged, or with another date, device or a few other times."""
     known = [Document.model_validate_json(json.dumps(document))]
     again: dict[str, tuple[Change, str]] = {
         "but for a few times": (
@@ -268,7 +268,9 @@ def test_a_run_cannot_be_given_out_as_another(
             check_file(file, measured, {}, known)
 
 
-def test_what_is_planned_for_no_processor_is_not_the_cpu(document: dict[str, Any]) -> None:
+def test_an_operation_without_a_planned_device_is_not_counted_as_cpu(
+    document: dict[str, Any],
+) -> None:
     plan = document["plans"][0]
     kinds = {op["operator"]: op["preferred"] for op in plan["ops"]}
     assert kinds["lstm"] == "CPU"
@@ -277,7 +279,7 @@ def test_what_is_planned_for_no_processor_is_not_the_cpu(document: dict[str, Any
 
 @settings(max_examples=30)
 @given(st.lists(st.floats(0.001, 1e6), min_size=1), st.floats(0.01, 1.0))
-def test_a_quantile_is_the_least_that_its_share_does_not_exceed(
+def test_a_quantile_is_the_least_value_that_reaches_its_share(
     values: list[float], share: float
 ) -> None:
     found = quantile(values, share)
@@ -286,7 +288,7 @@ def test_a_quantile_is_the_least_that_its_share_does_not_exceed(
     assert sum(value < found for value in values) < share * len(values)
 
 
-def test_systems_are_named_by_years() -> None:
+def test_system_versions_and_builds_must_agree() -> None:
     assert newest_major(datetime(2025, 10, 1, tzinfo=timezone.utc)) == 26
     assert newest_major(datetime(2026, 2, 1, tzinfo=timezone.utc)) == 26
     assert newest_major(datetime(2026, 11, 26, tzinfo=timezone.utc)) == 27
@@ -297,12 +299,12 @@ def test_systems_are_named_by_years() -> None:
     assert contradicts("macOS", "10.15", "23A100")
 
 
-def test_the_floor_is_of_the_fastest_chip() -> None:
+def test_the_least_time_is_that_of_the_fastest_chip() -> None:
     assert least_ms(0, "ALL") == 0
     assert least_ms(10**12, "CPU_ONLY") == pytest.approx(2000 / 32, rel=1e-9)
     assert least_ms(10**12, "ALL") < least_ms(10**12, "CPU_AND_GPU") < least_ms(10**12, "CPU_ONLY")
 
 
-def test_claims_need_no_package(document: dict[str, Any], measured: Path) -> None:
+def test_claims_are_checked_without_the_package(document: dict[str, Any], measured: Path) -> None:
     manifest = read_manifest(measured)
     check_claims(Document.model_validate_json(json.dumps(document)), manifest)

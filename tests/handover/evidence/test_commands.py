@@ -23,7 +23,7 @@ Command = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def store(measured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the store that has the artifact; it is the one of the commands."""
+    """A copy of the store with the artifact, which the commands use."""
     root = tmp_path / "store"
     shutil.copytree(measured.parents[1], root)
     monkeypatch.setenv("ASRBUILD_ARTIFACTS", str(root))
@@ -31,7 +31,7 @@ def store(measured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     return root
 
 
-def test_from_the_kit_to_the_store(
+def test_evidence_goes_from_the_kit_to_the_store(
     command: Command,
     store: Path,
     measured: Path,
@@ -93,7 +93,7 @@ def test_from_the_kit_to_the_store(
     assert planned(store, "0" * 64, trust) == ()
 
 
-def test_who_signed_must_be_trusted(
+def test_the_signer_of_evidence_must_be_trusted(
     command: Command,
     store: Path,
     measured: Path,
@@ -101,7 +101,7 @@ def test_who_signed_must_be_trusted(
     tmp_path: Path,
     signer: Signer,
 ) -> None:
-    """A signed file keeps its signature; a stranger's, or a changed one, does not count."""
+    """A signed file keeps its signature; an untrusted or changed one does not count."""
     from asrbuild.handover.evidence.document import Document
     from asrbuild.handover.ship.evidence import seal
 
@@ -126,7 +126,7 @@ def test_who_signed_must_be_trusted(
     (kept,) = list_evidence(artifact)
     assert kept.read_bytes() == file.read_bytes()
 
-    # A file that was put there without a check does not count, and says why.
+    # A file that was put there without a check does not count, and the output gives the reason.
     kept.write_text(kept.read_text() + " ")
     code, out, _ = command("evidence", "ls", name)
     assert code == 0
@@ -173,7 +173,7 @@ def test_runs_are_compared_on_one_device_only(
     assert "the runs have different devices" in err
 
 
-def test_an_app_must_know_of_another_plan() -> None:
+def test_another_compute_plan_is_reported_to_apps() -> None:
     label = "iPhone16,2, iOS 26.1, CPU_AND_NE"
     changes = _devices({label: ("12 NE", "9 ms")}, {label: ("12 CPU", "8 ms"), "other": ("", "")})
     assert [(c.what, c.before, c.now, c.effect) for c in changes] == [

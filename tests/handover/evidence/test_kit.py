@@ -1,4 +1,4 @@
-"""measure.py end to end against a stand-in of coremltools, and the Swift target's syntax."""
+"""measure.py with a stand-in for coremltools, and the syntax of the Swift target."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.handover.evidence.making import run_kit
 from tests.proof import building
 
 
-def test_the_kit_measures(document: dict[str, Any]) -> None:
+def test_the_kit_writes_valid_evidence(document: dict[str, Any]) -> None:
     assert document["device"] == {
         "kind": "device",
         "identifier": "Mac16,1",
@@ -42,8 +42,10 @@ def test_the_kit_measures(document: dict[str, Any]) -> None:
     assert all(row["cache"] == "cleared" and len(row["again_ms"]) == 1 for row in document["loads"])
 
 
-def test_what_core_ml_does_not_answer_or_load(kit: Path, measured: Path, tmp_path: Path) -> None:
-    """A plan that ends the process, units that do not load, and what else is still measured."""
+def test_missing_answers_and_failed_loads_are_reported(
+    kit: Path, measured: Path, tmp_path: Path
+) -> None:
+    """A plan ends the process, and units fail to load; the rest is still measured."""
     out = tmp_path / "evidence.json"
     code, report = run_kit(
         kit,
@@ -78,7 +80,7 @@ def test_what_core_ml_does_not_answer_or_load(kit: Path, measured: Path, tmp_pat
 
 
 def test_a_neural_network_is_measured(tmp_path: Path) -> None:
-    """Its package is one file, and Core ML may name its layers' kinds otherwise."""
+    """Its package is one file, and Core ML may have other names for its kinds of layers."""
     artifact = building.publish(
         tmp_path / "artifacts",
         tmp_path / "work",
@@ -98,7 +100,7 @@ def test_a_neural_network_is_measured(tmp_path: Path) -> None:
 
 
 def test_wrong_outputs_are_reported_on_the_mac(kit: Path, tmp_path: Path) -> None:
-    """By the conformance kit's own checker, before the file is sent."""
+    """The conformance kit's checker reports them before the file is sent."""
     expected = next((kit / "ASRKit").rglob("reference/probabilities.npy"))
     kept = expected.read_bytes()
     try:
@@ -110,14 +112,14 @@ def test_wrong_outputs_are_reported_on_the_mac(kit: Path, tmp_path: Path) -> Non
     assert "WRONG: CPU_ONLY: reference: in call" in report
 
 
-def test_the_kit_says_where_it_cannot_measure(kit: Path, tmp_path: Path) -> None:
+def test_the_kit_reports_why_it_cannot_measure(kit: Path, tmp_path: Path) -> None:
     script = kit / "measure.py"
     done = subprocess.run(
         [sys.executable, script, "--units", "NPU"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 2
     assert "there are no units NPU" in done.stderr
-    # Another interpreter of a Mac may be 3.9, and has no asrbuild.
+    # The interpreter of a Mac may be 3.9 and has no asrbuild.
     tree = ast.parse(script.read_text(), feature_version=(3, 9))
     names = {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
     names |= {str(n.module) for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}

@@ -1,4 +1,4 @@
-"""Channels that move on evidence: what a policy asks, what a refusal names, what is signed."""
+"""Channels that move on evidence: policies, refusals, and signed reasons."""
 
 from __future__ import annotations
 
@@ -58,7 +58,9 @@ LACKS: dict[str, tuple[dict[str, Any], str | None]] = {
 
 
 @pytest.mark.parametrize("what", LACKS)
-def test_what_a_policy_lacks(what: str, document: dict[str, Any], measured: Path) -> None:
+def test_a_refusal_lists_missing_evidence(
+    what: str, document: dict[str, Any], measured: Path
+) -> None:
     more, lacks = LACKS[what]
     policy = Policy.model_validate(ENOUGH | more)
     found, used = missing(
@@ -71,7 +73,7 @@ def test_what_a_policy_lacks(what: str, document: dict[str, Any], measured: Path
         assert lacks in line, line
 
 
-def test_words_caches_and_units_are_looked_at(document: dict[str, Any], measured: Path) -> None:
+def test_a_policy_checks_words_caches_and_units(document: dict[str, Any], measured: Path) -> None:
     manifest, texts = read_manifest(measured), words(document, measured)
     policy = Policy.model_validate(ENOUGH | {"first_load_ms": 1e6, "peak_memory_mb": 10.0})
 
@@ -181,7 +183,7 @@ def test_a_channel_moves_on_evidence(
     assert code == 0, err
     assert json.loads(out)["evidence"]["digests"] == [digest]
 
-    # Who pulls gets the evidence, in a store of its own; who ships sends it along.
+    # Evidence travels with a shipped artifact and arrives in the store of the reader.
     monkeypatch.setenv("ASRBUILD_ARTIFACTS", str(tmp_path / "other"))
     code, _, err = command("pull", f"{name}@stable", "--remote", remote)
     assert code == 0, err
@@ -195,9 +197,7 @@ def test_a_channel_moves_on_evidence(
     assert code == 0
 
 
-def test_a_channel_that_moves_on_evidence_goes_on_so(
-    tmp_path: Path, signer: Any, trust: Any
-) -> None:
+def test_a_channel_with_a_policy_keeps_it(tmp_path: Path, signer: Any, trust: Any) -> None:
     from asrbuild.handover.ship.channels.move import point, rollback, rotate
     from asrbuild.handover.ship.channels.record import Accepted
     from asrbuild.handover.ship.push import ship

@@ -1,4 +1,4 @@
-"""Small packages of one network in the forms that a recipe gives it."""
+"""Small packages of one network, in the forms of recipes."""
 
 from __future__ import annotations
 

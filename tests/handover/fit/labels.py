@@ -1,4 +1,4 @@
-"""Packages of one operation each, and what others measured of such packages.
+"""Packages of one operation each, with placements that others have measured.
 
 The labels are facts of github.com/751K/Apple-Neural-Engine-Microarchitecture-Study-M6 (MIT licence,
 see NOTICE), commit 5cb462be: data/03_compile/opdispatch/plan_iso_cpune.tsv, which devices Core ML's

@@ -1,4 +1,4 @@
-"""The exact figures: against all-ones products, closed formulas and the executor's own runs."""
+"""Exact counts, compared with products of ones, closed formulas and runs of the executor."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def products_of(op: str, **arrays: Any) -> int:
     }
     operation = Operation("op", op, {}, ())
     found = multiply_adds(operation, Shapes(shapes, (result.shape,)))
-    # Each product of ones adds 1 to the sum of all results, so this counts them.
+    # Each product of ones adds 1 to the sum of all results, so the sum counts products.
     assert found == int(result.sum())
     return int(result.sum())
 
@@ -129,7 +129,7 @@ def test_live_tensors_are_those_that_exist_at_once(forms) -> None:
     package = forms["fixed"].package
     (function,) = read_functions(package).values()
     found = count(package, function)
-    # Inputs; and the features in fp16, before and after they are turned.
+    # Inputs, and the features in fp16 before and after the transposition.
     inputs = 5 * 494 * 4 + 4 + 2 * HIDDEN * 4
     assert found.live_bytes == inputs + 2 * 5 * 494 * 2
     padded = {padding.name: (padding.size, padding.padded) for padding in found.padding}
@@ -137,7 +137,7 @@ def test_live_tensors_are_those_that_exist_at_once(forms) -> None:
     assert padded["logits"] == (29, 32)
 
 
-def test_a_watched_package_gives_the_same_bits(forms) -> None:
+def test_watching_a_package_does_not_change_its_bits(forms) -> None:
     package = forms["fixed"].package
     seen: list[str] = []
 
@@ -157,7 +157,7 @@ def test_a_watched_package_gives_the_same_bits(forms) -> None:
     assert "lstm" in seen
 
 
-def test_nothing_is_wrapped_where_nobody_watches() -> None:
+def test_unwatched_packages_have_no_wrappers() -> None:
     def run(x: int) -> int:
         return x
 

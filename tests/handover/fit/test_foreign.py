@@ -1,4 +1,4 @@
-"""Packages of other people's making: each is read without an error and without a claim."""
+"""Foreign packages are read without errors, and without wrong claims."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def trees(folder: Path) -> Path:
 
 
 def basic_pitch(folder: Path) -> Path:
-    """Spotify's transcription of music, as its wheel has it."""
+    """Spotify's model for the transcription of music, from its wheel."""
     return fetched() / "basic_pitch" / "saved_models" / "icassp_2022" / "nmp.mlpackage"
 
 
@@ -107,7 +107,7 @@ def basic_pitch(folder: Path) -> Path:
         (basic_pitch, "blocked R07 R16, contested R19", {"blocked"}, 524_079_648),
     ],
 )
-def test_it_is_read(
+def test_a_foreign_package_is_read(
     tmp_path: Path,
     make: Callable[[Path], Path],
     said: str,

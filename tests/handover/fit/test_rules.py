@@ -1,4 +1,4 @@
-"""The table of rules: its rows, its verdicts on labelled packages, its advice and its words."""
+"""The rules of fit: the table, verdicts on labelled packages, and advice."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from asrbuild.handover.fit.verdict import fit_of, fit_of_artifact, read_package,
 from tests.handover.fit.labels import CASES, save
 from tests.proof.building import recipe_of
 
-#: One of the labelled packages for each rule, and one beside each limit.
+#: A labelled package for each rule, and one next to each limit.
 LABELLED = (
     "lstm",
     "add of int32",
@@ -50,14 +50,14 @@ LABELLED = (
 
 
 @pytest.mark.parametrize("name", LABELLED)
-def test_verdicts_are_the_labels_that_others_measured(name: str, tmp_path: Path) -> None:
+def test_verdicts_equal_measured_labels(name: str, tmp_path: Path) -> None:
     (case,) = (case for case in CASES if case.name == name)
     fit = fit_of(read_package(save(case, tmp_path)))
     assert ("blocked" in fit.verdicts.values()) == case.blocked
     assert "not known" not in fit.verdicts.values()
 
 
-def test_every_rule_says_what_it_rests_on() -> None:
+def test_every_rule_names_its_sources() -> None:
     ids = [rule.id for rule in RULES]
     assert len(set(ids)) == len(ids)
     for rule in RULES:
@@ -75,7 +75,7 @@ def test_every_rule_says_what_it_rests_on() -> None:
 
 
 @pytest.mark.parametrize("choice", sorted({c for rule in RULES for c in rule.advice}))
-def test_advice_composes(choice: str) -> None:
+def test_advised_recipes_are_valid(choice: str) -> None:
     keys = [override.split("=", 1) for override in choice.split()]
     for values in itertools.product(*(value.split(",") for _, value in keys)):
         overrides = [f"{key}={value}" for (key, _), value in zip(keys, values, strict=True)]
@@ -84,7 +84,7 @@ def test_advice_composes(choice: str) -> None:
         check_recipe(recipe)
 
 
-def test_the_default_is_named_without_softening(forms) -> None:
+def test_the_default_recipe_is_reported_as_blocked(forms) -> None:
     form = forms["range"]
     fit = fit_of_artifact(form.folder, form.manifest)
     assert summary(fit) == "blocked R01 R03 R04, contested R05 R12"
@@ -97,7 +97,7 @@ def test_the_default_is_named_without_softening(forms) -> None:
     assert remarks(fixed) == []
 
 
-def test_only_the_cast_of_the_lengths_is_left_of_an_unrolled_package(forms) -> None:
+def test_an_unrolled_package_is_blocked_only_by_the_cast_of_lengths(forms) -> None:
     fit = fit_of(read_package(forms["unrolled"].package))
     assert summary(fit) == "blocked R03"
     (finding,) = [f for f in fit.findings if f.rule.verdict == "blocked"]
@@ -105,14 +105,14 @@ def test_only_the_cast_of_the_lengths_is_left_of_an_unrolled_package(forms) -> N
     assert set(fit.verdicts.values()) == {"blocked", "eligible"}
 
 
-def test_other_forms(forms) -> None:
+def test_summaries_of_other_forms(forms) -> None:
     found = {name: summary(fit_of(read_package(form.package))) for name, form in forms.items()}
     assert found["loop"] == "blocked R02 R03 R21 R23"
     assert found["network"] == "blocked R01 R04, contested R05"
     assert found["stateful"] == "blocked R01 R03, contested R08 R14"
 
 
-def test_a_large_value_is_a_finding() -> None:
+def test_a_large_value_is_reported() -> None:
     fit = fit_of(PackageFacts((), 9, large=(("layer_1_BiasAdd", 40000.5),)))
     assert summary(fit) == "contested R11"
     (line,) = remarks(fit)
@@ -127,7 +127,7 @@ def plan(**preferred: str | None) -> Planned:
     return Planned("Mac16,12", "macOS 27.0.1", "CPU_AND_NE", True, ops, 3.0, 4.0, 100, None)
 
 
-def test_plans_bear_rules_out_or_not(forms) -> None:
+def test_measured_plans_confirm_or_refute_rules(forms) -> None:
     package = read_package(forms["fixed"].package)
     outputs = {op.path: op.results[0].name for op in walk(package.functions[0].operations)}
     rows = {outputs["lstm"]: "CPU", outputs["layer_2_BiasAdd"]: "NE"}
@@ -142,7 +142,7 @@ def test_plans_bear_rules_out_or_not(forms) -> None:
     assert values["latency"][0]["p50_ms"] == 3.0
 
 
-def test_no_figure_of_time_without_a_device(forms) -> None:
+def test_times_are_given_only_with_a_device(forms) -> None:
     fit = fit_of(read_package(forms["fixed"].package))
     values = content(fit, {}, {}, [])
     assert values["latency"] is None
@@ -151,7 +151,7 @@ def test_no_figure_of_time_without_a_device(forms) -> None:
     assert not re.search(r"\d ?ms\b|runs on|score|faster", words)
 
 
-def test_advice_for_a_neural_network_names_no_keys_of_programs(forms) -> None:
+def test_advice_for_a_neural_network_has_no_keys_of_programs(forms) -> None:
     fit = fit_of(read_package(forms["network"].package))
     choices = [choice for _, choice in advice(fit, "neuralnetwork", "native")]
     assert choices
@@ -161,7 +161,7 @@ def test_advice_for_a_neural_network_names_no_keys_of_programs(forms) -> None:
     assert "unrolled" not in str(advice(package, "mlprogram", None))
 
 
-def test_sizes_of_deepspeech_are_advised_for_no_other_network(forms) -> None:
+def test_sizes_of_deepspeech_are_advised_for_deepspeech_only(forms) -> None:
     package = fit_of(read_package(forms["range"].package))
     assert "n_steps=16,64,150: this package" in remarks(package)[0]
     choices = [choice for _, choice in advice(package, "mlprogram", None)]
@@ -176,7 +176,7 @@ def run(*arguments: str) -> str:
     return result.output
 
 
-def test_the_command(forms) -> None:
+def test_the_command_prints_findings_and_advice(forms) -> None:
     for form in forms.values():
         values = json.loads(run(str(form.package), "--json"))
         assert values["not_counted"] == {}

@@ -37,7 +37,7 @@ def command(*arguments: object) -> int:
 
 
 class Page(HTMLParser):
-    """What a browser would load or run, and the text that a person sees."""
+    """The addresses and scripts of a page, and its visible text."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class Page(HTMLParser):
 
 
 def comparisons_of(text: str, steps: int | None = None) -> dict[str, TranscriptPair]:
-    """A sample whose likeliest path spells the text, a letter every third step."""
+    """A sample whose most likely path spells the text, with a letter every third step."""
     length = steps or 3 * len(text) + 3
     rows = np.full((length, 29), 0.1 / 28, np.float32)
     rows[:, 28] = 0.9
@@ -81,7 +81,7 @@ def comparisons_of(text: str, steps: int | None = None) -> dict[str, TranscriptP
 
 
 def saying(published: Path, package: str, expected: str | None = None, **fields: str) -> Manifest:
-    """The artifact's manifest as if its sample had these words."""
+    """The artifact's manifest with other words for its sample."""
     manifest = read_manifest(published)
     first = manifest.verification.transcripts[0].model_copy(
         update={"input": "sample", "package": package, "reference": package, "expected": expected}

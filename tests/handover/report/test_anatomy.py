@@ -1,4 +1,4 @@
-"""Operations and weights of a package, against coremltools' view of the same bytes."""
+"""Operations and weights of a package, compared with coremltools' reading of the same bytes."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def test_operations_and_bytes_inside_functions_and_loops(tmp_path, overrides, in
     assert {kind: found.operations[kind] for kind in inside} == inside
     assert "const" not in found.operations
     if "coreml.lstm=loop" in overrides:
-        assert found.operations["sigmoid"] == 3  # inside the loop's body, as the sixth linear is
-    # Functions share their weights, which count once; none is lost and none is counted twice.
+        assert found.operations["sigmoid"] == 3  # in the loop's body, as the sixth linear is
+    # Weights that functions share count once.
     assert sum(found.layers.values()) == sum(inspect_model(package).weight_bytes.values())
     layers = [name for name in found.layers if name.startswith("layer_") and "Min" not in name]
     assert layers == ["layer_1", "layer_2", "layer_3", "layer_5", "layer_6"]

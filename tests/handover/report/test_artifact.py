@@ -1,4 +1,4 @@
-"""An artifact's HTML page: self-contained, escaped, true to its numbers, the same every time."""
+"""The HTML page of an artifact is self-contained, escaped, exact and deterministic."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_a_page_that_cannot_be_written_is_an_error(published, tmp_path):
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_what_people_wrote_is_text_and_never_markup(published, text):
+def test_texts_of_the_manifest_are_escaped(published, text):
     manifest = saying(published, text, f"said {text}", reference=text)
     alphabet = [text, *manifest.decoder.alphabet[1:]]
     provenance = manifest.provenance.model_copy(
@@ -111,7 +111,7 @@ def test_wrong_words_are_marked(published):
     assert ">1 of 2<" in html
 
 
-def test_letters_are_where_they_are_heard_and_coloured_by_their_word(published):
+def test_letters_are_at_their_steps_in_the_colour_of_their_word(published):
     html = html_of(published, saying(published, "ab cd", "ab ce"), comparisons_of("ab cd"))
     letters = re.findall(r'<span class="letter (\w+)"[^>]*left:([\d.]+)%">(.)</span>', html)
     assert [(kind, text) for kind, _, text in letters] == [
@@ -125,18 +125,18 @@ def test_letters_are_where_they_are_heard_and_coloured_by_their_word(published):
     assert places == pytest.approx([100 * (3 * n + 1.5) / 18 for n in (0, 1, 3, 4)], abs=0.01)
 
 
-def test_letters_of_a_text_that_a_beam_changed_are_not_judged(published):
+def test_letters_that_a_beam_changed_are_not_marked(published):
     html = html_of(published, saying(published, "abcd", "ab ce"), comparisons_of("ab cd"))
     assert re.findall(r'class="letter (\w+)"', html) == ["unknown"] * 4
 
 
-def test_a_long_recording_is_shown_in_part_and_says_so(published):
+def test_a_long_recording_is_shown_in_part_with_a_note(published):
     html = html_of(published, saying(published, "a", "a"), comparisons_of("a", steps=LONGEST + 700))
     assert f"The first {LONGEST} of {LONGEST + 700} steps are shown." in html
     assert html.count('<div class="segment">') == LONGEST // SEGMENT
 
 
-def test_a_failed_gate_cannot_be_missed(published):
+def test_a_failed_gate_is_shown_in_the_verdict(published):
     manifest = saying(published, "a", "b", reference="c")
     bad = Metric(
         input="sample",
@@ -155,7 +155,7 @@ def test_a_failed_gate_cannot_be_missed(published):
     assert "used 500 times of its gate" in html
 
 
-def test_word_errors_on_a_set_are_told_where_they_were_measured(published):
+def test_word_errors_are_shown_with_their_set(published):
     manifest = saying(published, "a", "a")
     evaluation = Evaluation(
         data="<dev>.csv",
@@ -175,7 +175,7 @@ def test_word_errors_on_a_set_are_told_where_they_were_measured(published):
     assert "On a set of recordings" not in html_of(published, manifest)
 
 
-def test_what_was_not_executed_has_a_page_too(published):
+def test_a_package_that_was_not_executed_has_a_page(published):
     from asrbuild.proof.verdict import unproven
 
     manifest = read_manifest(published).model_copy(update={"verification": unproven("tensorflow")})
@@ -185,7 +185,7 @@ def test_what_was_not_executed_has_a_page_too(published):
     assert 'id="streaming"' not in html
 
 
-def test_every_function_of_a_package_is_told(tmp_path):
+def test_every_function_of_a_package_is_described(tmp_path):
     manifest = building.build(tmp_path, random_weights(32), "model=multifunction")
     html = page(manifest, anatomy(tmp_path / manifest.model.package), {})
     others = [f for f in manifest.model.functions if f.name != manifest.model.default_function]
@@ -235,7 +235,7 @@ def test_the_timeline_counts_calls_and_the_tail(published, mode, chunk, steps, c
     assert numbers[-1] == calls
     assert len(numbers) == min(calls, 6)
     assert all(0 <= c.left < c.real <= c.right <= 100 for c in drawn.chunks)
-    # A call waits for its chunk and its look-ahead; never for what is not to come.
+    # A call waits for its chunk and its look-ahead, except at the end of the recording.
     assert all(c.call > c.real for c in drawn.chunks[:-1])
     assert drawn.chunks[-1].call == drawn.chunks[-1].real
 
@@ -244,17 +244,17 @@ def decoded(uri: str) -> np.ndarray:
     return np.array(Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))))
 
 
-def test_pictures_hold_the_numbers_and_are_the_same_every_time():
+def test_pictures_encode_the_numbers_deterministically():
     values = np.random.default_rng(1).dirichlet(np.ones(29), 50)
     uri = png(probability_levels(values))
     assert png(probability_levels(values)) == uri
     assert png(probability_levels(values[::-1])) != uri
-    # What the page's cursor reads back: the fourth power of a level.
+    # The page's cursor reads the fourth power of a level.
     found = (decoded(uri).T / 255) ** 4
     np.testing.assert_allclose(found, values, atol=0.01)
 
 
-def test_pictures_of_numbers_that_are_none():
+def test_pictures_of_numbers_that_are_not_finite():
     bad = np.array([[np.nan, np.inf, -np.inf, 0.5]])
     np.testing.assert_array_equal(decoded(png(probability_levels(bad)))[:, 0], [0, 255, 0, 214])
     assert decoded(png(error_levels(bad, bad)))[0, 0] == 255

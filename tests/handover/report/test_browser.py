@@ -1,4 +1,4 @@
-"""The pages in a real browser: every page at the widths of a desk and a phone, light and dark."""
+"""The pages in a real browser, at the widths of a desktop and a phone, light and dark."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.handover.report.pages import comparisons_of, html_of, job, refused, s
 
 WORDS = "hello world"
 KINDS = ("report", "words", "sweep", "artifacts", "evaluation", "tuning")
-#: An error with a word that no line of a phone holds.
+#: An error with a word that is wider than a phone.
 REFUSAL = f"it cannot be\n  file: {'/cache' * 20}/model.mlpackage"
 
 
@@ -40,7 +40,7 @@ def pages(published, pair, tmp_path_factory) -> dict[str, Path]:
     """A page of each kind."""
     folder = tmp_path_factory.mktemp("pages")
     found = {kind: folder / f"{kind}.html" for kind in KINDS}
-    # An artifact whose sample is known letter by letter; of two words one is wrong.
+    # The letters of this artifact's sample are known; one of two words is wrong.
     words = saying(published, WORDS, "hallo world")
     sound = wav_bytes(np.zeros(16000, np.int16), 16000)
     html = html_of(published, words, comparisons_of(WORDS), {"sample": sound})
@@ -88,7 +88,7 @@ def tuning() -> Tuning:
 
 
 def pixels(element) -> np.ndarray:
-    """What is painted there, (height, width, 3)."""
+    """The pixels of an element, (height, width, 3)."""
     return np.array(Image.open(io.BytesIO(element.screenshot())).convert("RGB"), int)
 
 
@@ -109,7 +109,7 @@ def column(page, name: str) -> list[str]:
     )
 
 
-def test_a_stored_page_opens_alone_and_is_whole(look, published):
+def test_a_stored_page_opens_without_other_files(look, published):
     page = look(published / "report.html").page
     assert page.locator("h1").inner_text() == published.parent.name
     headings = page.locator("h2").all_inner_texts()
@@ -130,7 +130,7 @@ def test_a_stored_page_opens_alone_and_is_whole(look, published):
         assert page.locator(link.get_attribute("href")).count() == 1
 
 
-def test_words_and_letters_are_read_right(look, pages):
+def test_words_and_letters_are_shown_at_their_places(look, pages):
     page = look(pages["words"]).page
     assert page.locator(".words").inner_text().split() == [
         "expected:",
@@ -150,7 +150,7 @@ def test_words_and_letters_are_read_right(look, pages):
     assert lefts == sorted(lefts)
 
 
-def test_the_cursor_tells_what_the_model_thought(look, pages):
+def test_the_cursor_shows_the_probabilities_of_a_step(look, pages):
     page = look(pages["words"]).page
     slider, said = page.locator("figure input[type=range]"), page.locator("figure output")
     slider.focus()
@@ -170,7 +170,7 @@ DURATION = """audio => audio.readyState ? audio.duration
     : new Promise(done => audio.onloadedmetadata = () => done(audio.duration))"""
 
 
-def test_play_moves_the_cursor_over_the_letters_as_time_goes_by(look, pages, tmp_path):
+def test_playback_moves_the_cursor_over_the_letters(look, pages, tmp_path):
     page = look(pages["words"]).page
     button, slider = page.locator("figure .play"), page.locator("figure input[type=range]")
     audio = page.locator("figure audio")
@@ -194,7 +194,7 @@ def test_play_moves_the_cursor_over_the_letters_as_time_goes_by(look, pages, tmp
     assert moved > 5
     assert page.evaluate("performance.now()") - start >= 20 * steps - 21, "a step is 20 ms"
     assert page.locator(".cursor").first.evaluate("e => e.style.display") == "block"
-    expect(button).to_have_text("Play")  # it stops at the end
+    expect(button).to_have_text("Play")  # playback stops at the end
     assert slider.input_value() == str(steps - 1)
     assert page.locator("figure output").inner_text().startswith(f"{0.02 * (steps - 1):.2f} s:")
     own = tmp_path / "own.wav"
@@ -204,7 +204,7 @@ def test_play_moves_the_cursor_over_the_letters_as_time_goes_by(look, pages, tmp
     assert audio.get_attribute("src").startswith("blob:")
 
 
-def test_a_click_sorts_and_another_turns_it_round(look, pages):
+def test_a_click_sorts_and_another_reverses_the_order(look, pages):
     page = look(pages["sweep"]).page
     heading = page.locator("th", has_text="max error")
     assert column(page, "#") == ["0", "1", "2", "3"]
@@ -226,7 +226,7 @@ def test_a_click_sorts_and_another_turns_it_round(look, pages):
     assert column(page, "n_steps") == ["0.0", "16.0", "32.0", "64.0"]
 
 
-def test_the_plot_shows_every_artifact_and_leads_to_its_row(look, pages):
+def test_the_plot_shows_every_artifact_and_links_to_its_row(look, pages):
     page = look(pages["sweep"]).page
     plot = page.locator("svg.plot")
     assert colours(plot) >= 4
@@ -262,7 +262,7 @@ def test_the_plot_shows_every_artifact_and_leads_to_its_row(look, pages):
             assert inside["x"] + inside["width"] <= box["x"] + box["width"] + 1
 
 
-def test_the_front_is_what_no_other_row_is_better_than(look, pages):
+def test_the_front_has_the_rows_that_no_other_row_beats(look, pages):
     page = look(pages["sweep"]).page
     plot, told = page.locator("svg.plot"), page.locator(".front")
     size, error = (
@@ -278,12 +278,12 @@ def test_the_front_is_what_no_other_row_is_better_than(look, pages):
     assert told.inner_text().startswith(f"Front: {', '.join(map(str, expected))}. ")
     assert plot.locator(".front-ring").count() == len(expected)
     assert plot.locator(".front-line").count() == (len(expected) > 1)
-    page.locator("#axis-x").select_option("n_steps")  # neither end of it is better
+    page.locator("#axis-x").select_option("n_steps")  # neither end of the value is better
     assert not told.is_visible()
     assert plot.locator(".front-ring").count() == 0
 
 
-def test_the_table_is_there_as_csv(look, pages):
+def test_the_table_can_be_saved_as_csv(look, pages):
     page = look(pages["sweep"]).page
     with page.expect_download() as saved:
         page.locator("a[download]").click()
@@ -307,7 +307,7 @@ def test_a_link_opens_an_artifacts_own_page(look, pair, tmp_path):
     assert Path(unquote(target.path)) == path / "report.html"
 
 
-def test_a_failure_is_read_in_full(look, pages):
+def test_a_failure_is_shown_in_full(look, pages):
     page = look(pages["sweep"]).page
     assert page.locator("tr.why pre").first.inner_text() == REFUSAL
     assert page.locator(".verdict").inner_text() == "2 of 4 jobs succeeded, 2 failed"
@@ -329,7 +329,7 @@ def test_an_evaluation_shows_rates_and_every_decoder_under_each_mistake(look, pa
     assert page.locator("tbody .what").all_inner_texts() == ["model-1", "model-0"]
 
 
-def test_a_search_shows_its_trials_and_which_are_best(look, pages):
+def test_a_search_shows_its_trials_and_the_best_ones(look, pages):
     page = look(pages["tuning"]).page
     assert page.locator("svg.plot").get_attribute("aria-label") == (
         "WER % against x real time of 5 rows"
@@ -345,7 +345,7 @@ def test_a_search_shows_its_trials_and_which_are_best(look, pages):
     assert page.locator(".key li").all_inner_texts()[:2] == ["front", "best"]
 
 
-#: Text whose ground is one colour, and shapes that carry meaning by theirs.
+#: Text on a plain background, and shapes whose colour has a meaning.
 TEXTS = (
     "p, li, td, th, dt, dd, h1, h2, h3, a, code, summary, label, button, select, output, ins, del, "
     "figcaption, time, pre, .tick, .muted, svg text"
@@ -426,7 +426,7 @@ UNNAMED = """() => [
         && !e.closest("label")?.textContent.trim() && !e.textContent.trim()),
     ...[...document.querySelectorAll("img")].filter(e => !e.alt.trim()),
 ].map(e => e.outerHTML.slice(0, 90))"""
-#: What can be used, is on the page, and is not reached with Tab or shows no ring when it is.
+#: Visible controls that Tab does not reach, or that show no focus ring.
 UNREACHED = """() => {
     const usable = [...document.querySelectorAll("a[href], button, select, input, summary")]
         .filter(e => e.checkVisibility());
@@ -440,12 +440,12 @@ UNREACHED = """() => {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_page_at_every_width_and_scheme(look, pages, kind):
+def test_every_page_is_readable_at_every_width_and_scheme(look, pages, kind):
     """Text stands out as WCAG AA asks, 4.5 to 1, and shapes 3 to 1; a keyboard reaches all."""
     window = look(pages[kind])
     page = window.page
     page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
-    page.keyboard.press("Tab")  # from now on focus is that of a keyboard
+    page.keyboard.press("Tab")  # later focus counts as that of a keyboard
     seen = set()
     for width in (DESKTOP, PHONE):
         for scheme in ("light", "dark"):
@@ -460,7 +460,7 @@ def test_every_page_at_every_width_and_scheme(look, pages, kind):
     assert page.evaluate(UNNAMED) == []
 
 
-def test_the_contrast_test_finds_weak_text_and_shapes(look, pages):
+def test_the_contrast_check_finds_weak_text_and_shapes(look, pages):
     page = look(pages["sweep"]).page
     page.add_style_tag(content=":root { --muted: #aaa; --bar-1: #cfd8f6 }")
     _, weak = page.evaluate(WEAK, [TEXTS, SHAPES])
@@ -468,7 +468,7 @@ def test_the_contrast_test_finds_weak_text_and_shapes(look, pages):
     assert any("<circle" in each for each in weak)
 
 
-def test_on_paper_nothing_is_lost(chromium, published, tmp_path):
+def test_a_printed_page_has_all_content(chromium, published, tmp_path):
     context = chromium.new_context(offline=True)
     page = context.new_page()
     page.goto((published / "report.html").as_uri())
@@ -479,8 +479,8 @@ def test_on_paper_nothing_is_lost(chromium, published, tmp_path):
     context.close()
 
 
-def test_a_script_that_got_in_would_not_run(chromium, published, tmp_path):
-    """Should an escape ever be forgotten, the page's own policy is the second wall."""
+def test_an_injected_script_does_not_run(chromium, published, tmp_path):
+    """The page's policy blocks scripts even if an escape were forgotten."""
     text = (published / "report.html").read_text(encoding="utf-8")
     attacks = (
         '<script>document.title = "taken"</script>'

@@ -1,4 +1,4 @@
-"""The page of a sweep and of named artifacts: one row each, with the values of its manifest."""
+"""The page of a sweep or of named artifacts: one row each, with the values of its manifest."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.forging import agree, copy_artifact
 from tests.handover.report.pages import HOSTILE, Page, command, job, refused
 
 
-def test_rows_say_what_the_manifests_say(pair):
+def test_rows_have_the_values_of_the_manifests(pair):
     rows = artifact_rows(pair)
     for row, path in zip(rows, pair, strict=True):
         manifest = read_manifest(path)
@@ -46,7 +46,7 @@ def test_rows_say_what_the_manifests_say(pair):
     assert rows[1].facts["shape"] == "16 or 32 or 64"
 
 
-def test_compression_has_a_column_where_a_recipe_asks_for_it(pair, tmp_path):
+def test_compression_has_a_column_if_a_recipe_sets_it(pair, tmp_path):
     manifest = read_manifest(pair[0])
     recipe = manifest.provenance.recipe
     layers = {"lstm": "none", "layer_1": None}
@@ -91,7 +91,7 @@ def test_the_page_of_a_sweep_has_its_failures(pair, tmp_path):
     assert found.handlers == []
 
 
-def test_a_package_that_failed_its_gates_is_measured_all_the_same(pair, tmp_path):
+def test_a_package_that_failed_its_gates_has_figures(pair, tmp_path):
     failed = refused(1, "coreml.compress=palettize_4")
     rows = job_rows([job(0, pair[0]), failed])
     facts = {
@@ -111,7 +111,7 @@ def test_a_package_that_failed_its_gates_is_measured_all_the_same(pair, tmp_path
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_what_people_wrote_is_text_and_never_markup(tmp_path, text):
+def test_texts_of_the_manifest_are_escaped(tmp_path, text):
     write_page(tmp_path / "page.html", text, job_rows([job(0, None, text, text)]))
     found = Page((tmp_path / "page.html").read_text(encoding="utf-8"))
     assert "img" not in found.tags
@@ -120,7 +120,7 @@ def test_what_people_wrote_is_text_and_never_markup(tmp_path, text):
     assert found.text.count(text) >= 3
 
 
-def test_a_swept_key_is_a_column_of_numbers_where_all_are(tmp_path):
+def test_a_swept_key_with_only_numbers_is_a_column_of_numbers(tmp_path):
     jobs = [
         job(0, None, "no", "model=static", "n_steps=16", "coreml.compress=none"),
         job(1, None, "no", "model=static", "n_steps=32", "coreml.compress=int8"),
@@ -153,7 +153,7 @@ def test_a_swept_key_is_a_column_of_numbers_where_all_are(tmp_path):
     ]
 
 
-def test_a_spreadsheet_finds_no_formula_in_the_csv():
+def test_the_csv_has_no_formulas():
     text = csv_text([["=1+1", "-3.5", "@x", 'a "b", c\n d', "-m"]])
     assert next(csv.reader(io.StringIO(text))) == ["'=1+1", "-3.5", "'@x", 'a "b", c\n d', "'-m"]
 

@@ -1,4 +1,4 @@
-"""A hostile artifact in every command that shows one: its text has no effect."""
+"""The text of a hostile artifact has no effect in any command that shows it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ WAV = DEMO / "second.wav"
 
 @pytest.fixture(scope="module")
 def hostile(published: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy whose manifest and package say hostile things, with digests that agree."""
+    """A copy whose manifest and package have hostile texts, with digests that agree."""
     folder = tmp_path_factory.mktemp("hostile") / "artifact"
     shutil.copytree(published, folder, copy_function=shutil.copyfile)
     for path in (folder, *folder.rglob("*")):
@@ -114,7 +114,7 @@ def test_the_reports_markdown_shows_hostile_text_as_text(hostile: Path) -> None:
         assert evil not in text
 
 
-def test_markdown_of_plain_words_is_the_words() -> None:
+def test_markdown_does_not_change_plain_words() -> None:
     assert markdown("new_state_c has 12 rows, ≤ 0.02; x-y.z") == (
         "new_state_c has 12 rows, ≤ 0.02; x-y.z"
     )

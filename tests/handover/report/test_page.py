@@ -1,4 +1,4 @@
-"""The report of an artifact: true to its manifest, readable, and the same every time."""
+"""The Markdown report of an artifact is exact, readable and deterministic."""
 
 from __future__ import annotations
 
@@ -78,8 +78,8 @@ def page(built, verification: Verification) -> str:
     return report(manifest, anatomy(folder / manifest.model.package).operations)
 
 
-def test_a_quick_look_is_not_called_proven() -> None:
-    """The word stands where ``Proven`` does; weaker gates are named, stricter ones are not."""
+def test_a_quick_proof_is_not_called_proven() -> None:
+    """Its verdict replaces ``Proven``; weaker gates are named, stricter ones are not."""
     whole = plain_values("verify", "default")
     fields = copy.deepcopy(MANIFEST)
 
@@ -103,7 +103,7 @@ def test_a_quick_look_is_not_called_proven() -> None:
         assert told(thresholds=thresholds).startswith("**Proven**") != weaker
 
 
-def test_it_says_what_the_manifest_says(built):
+def test_the_report_has_the_facts_of_the_manifest(built):
     _, manifest = built
     text = page(built, proof(GOOD, [said("sample", "hello world", expected="hello world")]))
     assert text.startswith(f"# {manifest.name} {manifest.version}\n")
@@ -119,8 +119,8 @@ def test_it_says_what_the_manifest_says(built):
     assert "1 lstm" in text
 
 
-def test_tables_are_tables(built):
-    """Every row of a table has as many cells as its heading, and tables stand alone."""
+def test_tables_are_valid_markdown(built):
+    """Every row of a table has as many cells as its heading, with empty lines around tables."""
     text = page(built, proof(GOOD, [said("sample", "a | b")]))
     for table in re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE):
         rows = table.splitlines()
@@ -153,11 +153,11 @@ def test_wrong_words_are_marked(built):
         ("", "", ""),
     ],
 )
-def test_marking(expected, found, text):
+def test_marked_words_are_escaped(expected, found, text):
     assert marked_words(expected, found) == text
 
 
-def test_ways_with_the_same_words_share_a_line_and_others_do_not(built):
+def test_only_ways_with_the_same_words_share_a_line(built):
     transcripts = [said("sample", "a"), said("sample@whole", "a"), said("sample@32", "b", "a")]
     text = page(built, proof(GOOD, transcripts))
     assert "**sample, sample@whole**; the package and TensorFlow give the same transcript" in text
@@ -165,7 +165,7 @@ def test_ways_with_the_same_words_share_a_line_and_others_do_not(built):
     assert "TensorFlow:\n\n> a\n" in text
 
 
-def test_a_failed_gate_cannot_be_missed(built):
+def test_a_failed_gate_is_shown_in_the_verdict(built):
     bad = [*GOOD[:3], metric("sample", "logits", "psnr_db", 12.0, ">=", 60.0)]
     text = page(built, proof(bad, [said("sample", "a", "b")]))
     assert "**Not proven**: 1 of 4 gates on 1 inputs failed, and the package gives other" in text
@@ -173,7 +173,7 @@ def test_a_failed_gate_cannot_be_missed(built):
     assert "12 **FAILED**" in text
 
 
-def test_what_was_not_executed_says_so(built):
+def test_a_package_that_was_not_executed_is_reported(built):
     from asrbuild.proof.verdict import unproven
 
     text = page(built, unproven("tensorflow"))
@@ -181,7 +181,7 @@ def test_what_was_not_executed_says_so(built):
     assert "No recording was decoded." in text
 
 
-def test_the_same_text_every_time(built):
+def test_the_text_is_deterministic(built):
     folder, manifest = built
     verification = proof(GOOD, [said("sample", "a", expected="a")])
     manifest = manifest.model_copy(update={"verification": verification})

@@ -1,4 +1,4 @@
-"""The table that ends a sweep, in terminals and in a pipe."""
+"""The table at the end of a sweep, on terminals and in a pipe."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def others(monkeypatch: pytest.MonkeyPatch, alone: None) -> None:
 
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A configuration folder of the test's own."""
+    """An empty configuration folder."""
     path = tmp_path / "config"
     monkeypatch.setenv("ASRBUILD_CONFIG", str(path))
     return path
@@ -75,7 +75,7 @@ def stranger(tmp_path: Path) -> Signer:
 def command(
     config: Path, signer: Signer, monkeypatch: pytest.MonkeyPatch, capfd: Any
 ) -> Callable[..., tuple[int, str, str]]:
-    """Runs a command line here: exit code, output, errors."""
+    """Runs a command line in this process: exit code, output, errors."""
     monkeypatch.setenv("COLUMNS", "200")
 
     def run(*arguments: object) -> tuple[int, str, str]:
@@ -172,7 +172,7 @@ def gcs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     It is a real HTTP server, but knows no preconditions: a second writer overwrites.
     """
     for module in ("gcp_storage_emulator", "gcsfs"):
-        # Not imported: gcsfs reads its settings when it is.
+        # gcsfs is not imported, because it reads its settings at the import.
         if importlib.util.find_spec(module) is None:
             pytest.skip(f"{module} is not installed (the extra gcs, and an emulator)")
     port = free_port()
@@ -200,7 +200,7 @@ def gcs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(params=["folder", "s3", "gs", "oci"])
 def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Somewhere empty that takes artifacts."""
+    """The address of an empty remote of each kind."""
     if request.param == "folder":
         (tmp_path / "remote").mkdir()
         return str(tmp_path / "remote")
@@ -257,7 +257,7 @@ def running_instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Insta
 def instance(
     running_instance: Instance, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Instance:
-    """A Sigstore instance that is set here, and an identity token of ``ci@example.com``."""
+    """A Sigstore instance that this process uses, and an identity token of ``ci@example.com``."""
     path = tmp_path / "instance.json"
     path.write_text(json.dumps(running_instance.trust_config()))
     monkeypatch.setenv("ASRBUILD_SIGSTORE_TRUST", str(path))
@@ -267,12 +267,12 @@ def instance(
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
-        """Says nothing."""
+        """Logs nothing."""
 
 
 @pytest.fixture
 def web(tmp_path: Path) -> Iterator[tuple[Path, str]]:
-    """A folder and the address where a plain web server shows it."""
+    """A folder, and the address at which a plain web server serves it."""
     folder = tmp_path / "shown"
     folder.mkdir()
     with serving(functools.partial(Quiet, directory=str(folder))) as address:

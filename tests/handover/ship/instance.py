@@ -1,11 +1,11 @@
-"""A Sigstore instance of the tests' own on loopback, for the genuine client.
+"""A Sigstore instance on loopback, for the genuine client.
 
 It is an identity provider (OpenID Connect), a certificate authority (Fulcio's API), a certificate
 transparency log, a log of signatures (Rekor's API, version 1 or 2; a Merkle tree as in RFC 6962)
 and, where OpenSSL is installed, a timestamp authority (RFC 3161). The library that signs and
-proves knows no difference: it is told of this instance by a client trust config, as of any private
-one. Node's ``@sigstore/mock`` speaks another dialect: it wants the identity token in the request's
-body, not its header, and takes no RFC 3161 queries.
+verifies uses this instance through a client trust config, like any private one. Node's
+``@sigstore/mock`` speaks another dialect: it expects the identity token in the request's body, not
+its header, and takes no RFC 3161 queries.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
 from tests.handover.ship.conftest import Quiet, serving
 
 ISSUER = "https://issuer.example.com"
-#: Whom the provider takes a CI job for, and whoever comes with a browser.
+#: The identities that the provider gives a CI job, and the user of a browser.
 JOB = "https://github.com/example/asr/.github/workflows/ship.yml@refs/heads/main"
 PERSON = "ana@example.com"
 _AUTHORITY = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "sigstore-test")])
@@ -141,17 +141,17 @@ class Instance:
 
     def __post_init__(self) -> None:
         self.certificate = _authority_certificate(self.authority)
-        # A log that is not empty: inclusion is proven by a path, not by being alone.
+        # The log is not empty, so that proofs of inclusion have a path.
         self.leaves += [_leaf(bytes([number])) for number in range(5)]
         self.times_root = _authority_certificate(self.times)
         self.times_leaf = _authority_certificate(
             self.times, x509.ExtendedKeyUsage([ExtendedKeyUsageOID.TIME_STAMPING])
         )
 
-    # What a client is told ---------------------------------------------------------------------
+    # Settings of a client ---------------------------------------------------------------------
 
     def trusted_root(self) -> dict[str, Any]:
-        """The public half: what proves signatures of this instance."""
+        """The public keys that verify signatures of this instance."""
 
         def log(key: ec.EllipticCurvePrivateKey) -> dict[str, Any]:
             return {
@@ -182,7 +182,7 @@ class Instance:
         }
 
     def trust_config(self) -> dict[str, Any]:
-        """The same, and where to sign."""
+        """The public keys, and the addresses for signing."""
 
         def service(path: str = "", version: int = 1) -> list[dict[str, Any]]:
             return [
@@ -209,12 +209,12 @@ class Instance:
         }
 
     def token(self, identity: str, issuer: str = ISSUER) -> str:
-        """What an identity provider would hand out."""
+        """An identity token, as from an identity provider."""
         now = int(time.time())
         claims = {"aud": "sigstore", "sub": identity, "iss": issuer, "iat": now, "exp": now + 300}
         return jwt.encode(claims, "no client looks at this key, it has 32 bytes")
 
-    # What it answers ---------------------------------------------------------------------------
+    # The answers ---------------------------------------------------------------------------
 
     def person(self, path: str) -> tuple[int, str, dict[str, Any]]:
         """A GET request's answer as the provider: status, where to go, content."""
@@ -367,7 +367,7 @@ class Instance:
         }
 
     def _timestamp(self, query: bytes) -> bytes:
-        """By OpenSSL, which knows the whole of RFC 3161."""
+        """A timestamp by OpenSSL, which implements RFC 3161."""
         here = self.folder / "times"
         here.mkdir(exist_ok=True)
         (here / "query").write_bytes(query)

@@ -1,11 +1,11 @@
-"""Ships an artifact again and again and kills each run at another line of ours.
+"""Ships an artifact repeatedly and kills each run at another line of asrbuild.
 
     python -m tests.handover.ship.killer ARTIFACT SET REMOTE... < points
 
 ``SET``: the name of the set that it is shipped as; empty: none.
 
 For every remote a child process ships; after as many lines of ``handover/ship`` as its point says,
-it kills itself with SIGKILL, which no ``finally`` survives. Point 0 counts: its child lives,
+it kills itself with SIGKILL, so that no ``finally`` runs. Point 0 counts: its child lives,
 and the number of its lines is printed. Prints one line for each: the signal that ended it, or its
 count.
 """
@@ -27,7 +27,7 @@ from tests.killing import PACKAGE, run_until
 
 
 def run(artifact: Path, name: str, address: str, point: int) -> int:
-    """Ships, to the end or to the point; returns how many lines there were."""
+    """Ships, to the end or to the point; returns the number of lines."""
     config = config_root()
     signer, trust, remote = find_signer(None, config), read_trust(config), open_remote(address)
 

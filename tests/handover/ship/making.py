@@ -1,4 +1,4 @@
-"""Small, whole artifacts, and bundles with faults."""
+"""Small complete artifacts, and bundles with faults."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ CONTENT = {
 
 
 def next_second(address: str) -> None:
-    """Waits for the clock's next second where the remote is S3, which tells whole seconds."""
+    """Waits for the clock's next second if the remote is S3, whose times are whole seconds."""
     if address.startswith("s3:"):
         time.sleep(1.01 - time.time() % 1)
 
@@ -70,7 +70,7 @@ def make_artifact(
 
 
 def variant_of(root: Path, name: str, ios: str, macos: str, package: bytes) -> Path:
-    """An artifact that needs these systems; all but its package is as in the others."""
+    """An artifact that requires these systems; only its package differs from others."""
 
     def change(fields: dict[str, Any]) -> None:
         fields["model"]["minimum_os"] = {"iOS": ios, "macOS": macos}
@@ -80,7 +80,7 @@ def variant_of(root: Path, name: str, ios: str, macos: str, package: bytes) -> P
 
 @dataclass
 class Forgery:
-    """A bundle's parts, to be changed and put together again without any check.
+    """The parts of a bundle, which tests change and join again without checks.
 
     ``resign``: sign the statement anew after the change, as the holder of the key could.
     """
@@ -105,7 +105,7 @@ class Forgery:
         )
 
     def add(self, path: str, content: bytes = b"evil") -> None:
-        """One more file, listed, signed and there, at the end of the list."""
+        """Adds a file at the end of the list, with content and signature."""
         digest = hashlib.sha256(content).hexdigest()
         self.files.append({"path": path, "bytes": len(content), "sha256": digest})
         self.contents.append(content)
@@ -116,7 +116,7 @@ class Forgery:
         self.files, self.contents = [list(column) for column in zip(*pairs, strict=True)]
 
     def subjects(self) -> None:
-        """Makes the statement speak of exactly the files, and of the name and version."""
+        """Makes the statement agree with the files, the name and the version."""
         self.statement["subject"] = [
             {"name": f["path"], "digest": {"sha256": f["sha256"]}} for f in self.files
         ]
@@ -140,5 +140,5 @@ class Forgery:
 
 
 def assemble(header: bytes, contents: bytes) -> bytes:
-    """Magic, length, header and contents, whatever they are."""
+    """Joins magic, length, header and contents without checks."""
     return MAGIC + struct.pack("<I", len(header)) + header + contents

@@ -1,4 +1,4 @@
-"""Addresses of remotes, and stores that are not there or take no such name."""
+"""Addresses of remotes, and stores that are missing or refuse a name."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from asrbuild.handover.ship.signing.trust import Trust
 from tests.handover.ship.making import make_artifact
 
 
-def test_addresses():
+def test_addresses_are_normalised():
     with pytest.raises(AsrbuildError, match="cannot ship to or pull from ftp://"):
         open_remote("ftp://example.com/x")
     with pytest.raises(AsrbuildError, match="not the address of a registry"):
@@ -42,14 +42,14 @@ def test_addresses():
         ("https://me:secret@example.com/x", "must not contain a user and a password"),
     ],
 )
-def test_what_is_no_address(address: str, message: str):
+def test_malformed_addresses_are_refused(address: str, message: str):
     with pytest.raises(AsrbuildError, match=message) as refused:
         open_remote(address)
     assert "secret" not in str(refused.value)
 
 
 @pytest.mark.parametrize("place", ["artifacts", ".", "artifacts/remote"])
-def test_a_remote_is_not_made_in_or_over_the_store(
+def test_a_remote_inside_or_around_the_store_is_refused(
     artifact: Path, tmp_path: Path, signer: Signer, trust: Trust, place: str
 ):
     before = tree_digests(tmp_path / "artifacts")
@@ -58,7 +58,7 @@ def test_a_remote_is_not_made_in_or_over_the_store(
     assert tree_digests(tmp_path / "artifacts") == before
 
 
-def test_the_commands_say_what_is_not_there(
+def test_the_commands_report_missing_remotes(
     command: Callable[..., tuple[int, str, str]], artifact: Path, tmp_path: Path
 ):
     remote = tmp_path / "a remote"
@@ -97,15 +97,15 @@ def test_the_commands_say_what_is_not_there(
     assert (code, err.splitlines()[0]) == (1, "error: no such public key")
 
 
-def test_a_store_without_the_bucket_says_so(s3: str, artifact: Path, signer: Signer, trust: Trust):
+def test_a_missing_bucket_is_reported(s3: str, artifact: Path, signer: Signer, trust: Trust):
     with pytest.raises(AsrbuildError, match="the store refused while"):
         ship(artifact, open_remote("s3://no-such-bucket/x"), signer=signer, trust=trust)
 
 
-def test_what_the_registry_holds_is_an_oci_artifact(
+def test_an_artifact_in_a_registry_is_an_oci_artifact(
     registry: str, artifact: Path, signer: Signer, trust: Trust
 ):
-    """Read as any other OCI client would."""
+    """The test reads it as any OCI client would."""
     import urllib.request
 
     ship(artifact, open_remote(f"{registry}/plain"), signer=signer, trust=trust)
@@ -130,16 +130,18 @@ def test_what_the_registry_holds_is_an_oci_artifact(
         assert answer.read() == (artifact / "model.mlmodel").read_bytes()
 
 
-def test_a_name_that_no_registry_takes(registry: str, tmp_path: Path, signer: Signer, trust: Trust):
+def test_a_name_that_registries_refuse_is_reported(
+    registry: str, tmp_path: Path, signer: Signer, trust: Trust
+):
     artifact = make_artifact(tmp_path / "a", name="Demo")
     with pytest.raises(AsrbuildError, match="lower-case"):
         ship(artifact, open_remote(registry), signer=signer, trust=trust)
 
 
-def test_google_is_asked_to_refuse_what_exists(
+def test_uploads_to_google_require_that_the_object_is_new(
     artifact: Path, gcs: Path, signer: Signer, trust: Trust
 ):
-    """The emulator does not refuse; that every new object asks for it stands in its log."""
+    """The emulator does not refuse, but its log shows the condition of every new object."""
     before = gcs.read_text().count("\n")
     ship(artifact, open_remote("gs://models/asked"), signer=signer, trust=trust, channel="beta")
     requests = gcs.read_text().splitlines()[before:]
@@ -154,7 +156,7 @@ def test_google_is_asked_to_refuse_what_exists(
     ("address", "package", "fix"),
     [("s3://bucket/asr", "obstore", "s3"), ("gs://bucket/asr", "gcsfs", "gcs")],
 )
-def test_a_store_whose_package_is_not_installed(
+def test_a_missing_package_of_a_store_is_named(
     address: str, package: str, fix: str, monkeypatch: pytest.MonkeyPatch
 ):
     for name in (package, f"{package}.store", "fsspec"):
@@ -164,13 +166,13 @@ def test_a_store_whose_package_is_not_installed(
 
 
 @pytest.mark.parametrize("address", ["az://container/asr", "hf://owner/models"])
-def test_a_store_that_was_never_tested_is_none(address: str):
+def test_untested_kinds_of_stores_are_refused(address: str):
     with pytest.raises(AsrbuildError, match="cannot ship to or pull from"):
         open_remote(address)
 
 
 @pytest.mark.parametrize("address", ["s3://", "gs:///"])
-def test_an_address_that_names_no_place(address: str):
+def test_an_address_without_a_place_is_refused(address: str):
     with pytest.raises(AsrbuildError, match="names no"):
         open_remote(address)
 
@@ -178,7 +180,7 @@ def test_an_address_that_names_no_place(address: str):
 @pytest.mark.parametrize(
     "command_line", [("ls", "--remote"), ("ship", "ARTIFACT"), ("gc", "--remote")]
 )
-def test_a_path_that_no_system_takes(
+def test_an_impossible_path_is_refused(
     command: Callable[..., tuple[int, str, str]], command_line: tuple[str, str], artifact: Path
 ):
     arguments = [artifact if word == "ARTIFACT" else word for word in command_line]

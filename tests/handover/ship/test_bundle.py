@@ -1,4 +1,4 @@
-"""Bundles and keys: what is packed is unpacked, for readers who trust the key only."""
+"""Bundles and keys: a bundle is unpacked unchanged, by readers that trust the key only."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ from asrbuild.handover.ship.signing.trust import (
 from tests.handover.ship.making import CONTENT, make_artifact
 
 
-def test_what_goes_in_comes_out(artifact: Path, tmp_path: Path, signer: Signer, trust: Trust):
+def test_a_bundle_is_unpacked_unchanged(
+    artifact: Path, tmp_path: Path, signer: Signer, trust: Trust
+):
     bundle = tmp_path / "demo.asrb"
     write_bundle(artifact, bundle, signer)
     pulled = pull_bundle(bundle, tmp_path / "elsewhere", trust=trust)
@@ -56,7 +58,7 @@ def test_same_content_and_key_give_the_same_bytes(artifact: Path, tmp_path: Path
     os.chmod(artifact / "alphabet.txt", 0o777)
     write_bundle(artifact, tmp_path / "two.asrb", signer)
     assert (tmp_path / "one.asrb").read_bytes() == (tmp_path / "two.asrb").read_bytes()
-    # Writing the same bundle again is no work; another one in its place is an error.
+    # Writing the same bundle again does nothing; another file in its place is an error.
     write_bundle(artifact, tmp_path / "two.asrb", signer)
     (tmp_path / "two.asrb").write_bytes(b"a letter to somebody")
     with pytest.raises(AsrbuildError, match="never overwritten"):
@@ -83,8 +85,8 @@ def test_the_statement_is_in_toto_with_slsa_provenance(
     assert statement["predicate"]["runDetails"]["builder"]["version"] == {"coremltools": "9.0"}
 
 
-def test_the_signature_is_plain_dsse(artifact: Path, tmp_path: Path, signer: Signer):
-    """Checked as any other DSSE reader would, from the header's bytes alone."""
+def test_the_signature_is_standard_dsse(artifact: Path, tmp_path: Path, signer: Signer):
+    """The test checks it as any DSSE reader would, from the header's bytes alone."""
     import base64
     import hashlib
 
@@ -99,7 +101,7 @@ def test_the_signature_is_plain_dsse(artifact: Path, tmp_path: Path, signer: Sig
     assert one["keyid"] == hashlib.sha256(public.public_bytes_raw()).hexdigest()
 
 
-def test_an_empty_file_and_a_deep_one(tmp_path: Path, signer: Signer, trust: Trust):
+def test_empty_files_and_deep_folders_are_bundled(tmp_path: Path, signer: Signer, trust: Trust):
     content = {**CONTENT, "a/b/c/d/e/f.bin": b"", "Weights (v2), final.bin": b"x"}
     artifact = make_artifact(tmp_path / "artifacts", content=content)
     write_bundle(artifact, tmp_path / "demo.asrb", signer)
@@ -109,14 +111,16 @@ def test_an_empty_file_and_a_deep_one(tmp_path: Path, signer: Signer, trust: Tru
 
 
 @pytest.mark.parametrize("path", ["wörter.scorer", "a:b", "con.txt", "x ", ".hidden"])
-def test_what_could_not_be_pulled_is_not_written(tmp_path: Path, signer: Signer, path: str):
+def test_a_bundle_that_could_not_be_pulled_is_not_written(
+    tmp_path: Path, signer: Signer, path: str
+):
     artifact = make_artifact(tmp_path / "artifacts", content={**CONTENT, path: b"x"})
     with pytest.raises(AsrbuildError, match="UNSAFE_PATH"):
         write_bundle(artifact, tmp_path / "demo.asrb", signer)
     assert not (tmp_path / "demo.asrb").exists()
 
 
-def test_a_private_key_is_its_owners_alone(config: Path):
+def test_a_private_key_is_readable_by_its_owner_only(config: Path):
     new_key("release", config)
     path = config / "keys" / "release.key"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -142,7 +146,7 @@ def test_keys_are_found_by_name(config: Path):
         find_signer("three", config)
 
 
-def test_trusting_and_no_longer_trusting(config: Path, tmp_path: Path):
+def test_a_key_is_trusted_and_distrusted(config: Path, tmp_path: Path):
     theirs = new_key("theirs", tmp_path / "their-config")
     public = tmp_path / "their-config" / "keys" / "theirs.pub"
     key = trust_key(read_key_file(public), None, config)
@@ -172,7 +176,9 @@ def test_only_public_ed25519_keys_are_trusted(config: Path, tmp_path: Path):
         trust_key(pem.decode(), None, config)
 
 
-def test_a_trusted_key_under_another_name_is_noticed(config: Path, signer: Signer, tmp_path: Path):
+def test_a_trusted_key_in_a_file_of_another_name_is_refused(
+    config: Path, signer: Signer, tmp_path: Path
+):
     new_key("evil", tmp_path / "evil")
     own = config / "trusted" / f"{signer.keyid}.pub"
     own.write_text((tmp_path / "evil" / "keys" / "evil.pub").read_text())

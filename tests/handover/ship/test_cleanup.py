@@ -33,7 +33,7 @@ from tests.handover.ship.making import CONTENT, make_artifact, next_second
 
 NAME = "demo-dynamic"
 STRICT = Rules(1, 0.0)
-#: So much later everything is old, by the server's clock too.
+#: After this time everything is old, by the server's clock too.
 LATER = 3 * 86400.0
 
 
@@ -60,7 +60,7 @@ def _open(address: str) -> ObjectRemote:
 
 @pytest.fixture
 def versions(tmp_path: Path) -> list[Path]:
-    """Five versions; each has an alphabet of its own, all share the weights."""
+    """Five versions with different alphabets that share the weights."""
     return [
         make_artifact(tmp_path / "artifacts", content={**CONTENT, "alphabet.txt": b"%d" % n})
         for n in range(5)
@@ -81,18 +81,18 @@ def digests_of(remote: ObjectRemote) -> set[str]:
 
 
 def whole(remote: ObjectRemote, paths: list[Path], out: Path, trust: Trust, config: Path) -> None:
-    """The remote lists exactly these, and each comes back byte for byte."""
+    """Asserts that the remote lists exactly these, and that each is pulled byte for byte."""
     assert sorted(remote.versions(NAME)) == sorted(path.name for path in paths)
     for path in paths:
         (pulled,) = pull(f"{NAME}@{path.name}", remote, out, trust=trust, config=config)
         assert tree_digests(pulled.path) == tree_digests(path)
 
 
-def test_what_no_channel_ever_pointed_at_goes(
+def test_versions_that_no_channel_ever_pointed_at_go(
     address: str, versions: list[Path], send: Any, trust: Trust, config: Path, tmp_path: Path
 ):
     remote = _open(address)
-    # 0 was stable once, 1 is; 3 is pinned, 4 the newest of all; nobody needs 2.
+    # 0 was stable once, 1 is; 3 is pinned, 4 is the newest of all; 2 is not needed.
     for path, channel in zip(versions, ("stable", "stable", None, None, None), strict=True):
         if path is versions[4]:
             next_second(address)
@@ -100,7 +100,7 @@ def test_what_no_channel_ever_pointed_at_goes(
     left = b"left by a push that was killed"
     remote.objects.create(f"blobs/{'ab' * 32}", left)
     rules = Rules(1, 0.0, (f"{NAME}@{versions[3].name}",))
-    # Before a day is over a push may need what nothing needs now.
+    # Files younger than a day stay, because a push may still need them.
     young = cleanup.survey(remote, rules)
     assert all(item.keep for item in young)
     items = cleanup.survey(remote, rules, time.time() + LATER)
@@ -122,7 +122,7 @@ def test_what_no_channel_ever_pointed_at_goes(
     index = json.loads(remote.objects.read("index.json", MAX_HEADER) or b"")
     assert sorted(index["artifacts"][NAME]["versions"]) == sorted(path.name for path in rest)
     assert clean(remote, rules) == []
-    # A channel can still go back, and what went can be shipped again.
+    # A channel can still go back, and a removed version can be shipped again.
     assert [r.version for r in history(remote, NAME, "stable", trust)] == [
         path.name for path in versions[:2]
     ]
@@ -130,10 +130,10 @@ def test_what_no_channel_ever_pointed_at_goes(
     whole(remote, versions, tmp_path / "out", trust, config)
 
 
-def test_a_push_that_counts_on_a_file_that_goes(
+def test_a_push_that_relies_on_a_removed_file_succeeds(
     address: str, versions: list[Path], send: Any, trust: Trust, config: Path, tmp_path: Path
 ):
-    """It looks, finds the file there, and the clean-up takes it before the header is written."""
+    """The push finds the file; the clean-up removes it before the header is written."""
     remote, other = _open(address), _open(address)
     for path in versions[:3]:
         if path is versions[2]:
@@ -146,7 +146,7 @@ def test_a_push_that_counts_on_a_file_that_goes(
         went.extend(clean(other))
         return real(*arguments)
 
-    # The files of 0 stay on their own, as after a killed push.
+    # The files of 0 stay without a header, as after a killed push.
     remote.objects.remove(f"artifacts/{NAME}/versions/{versions[0].name}.json")
     remote.publish = publish  # type: ignore[method-assign]
     shipped = send(versions[0], remote)
@@ -155,7 +155,7 @@ def test_a_push_that_counts_on_a_file_that_goes(
     whole(remote, [versions[0], versions[2]], tmp_path / "out", trust, config)
 
 
-def test_a_header_that_comes_while_files_go(
+def test_files_of_a_header_that_comes_during_a_clean_up_are_restored(
     folder: ObjectRemote,
     versions: list[Path],
     send: Any,
@@ -163,7 +163,7 @@ def test_a_header_that_comes_while_files_go(
     config: Path,
     tmp_path: Path,
 ):
-    """It is written after the clean-up looked what is needed: the file is brought back."""
+    """The header is written after the clean-up has listed the needed files."""
     for path in versions[:2]:
         send(path, folder)
     header = f"artifacts/{NAME}/versions/{versions[0].name}.json"
@@ -183,7 +183,7 @@ def test_a_header_that_comes_while_files_go(
     whole(folder, versions[:2], tmp_path / "out", trust, config)
 
 
-def test_a_channel_that_moves_to_a_version_that_goes(
+def test_a_version_that_a_channel_moves_to_during_a_clean_up_is_restored(
     folder: ObjectRemote,
     versions: list[Path],
     send: Any,
@@ -199,7 +199,7 @@ def test_a_channel_that_moves_to_a_version_that_goes(
     items = cleanup.survey(folder, STRICT, time.time() + LATER)
     real = folder.objects.remove
 
-    # Pointed at just before it is removed: the header is brought back.
+    # The channel moves just before the removal: the header is restored.
     def remove(path: str) -> None:
         if versions[0].name in path:
             move.point(
@@ -211,7 +211,7 @@ def test_a_channel_that_moves_to_a_version_that_goes(
     gone = {item.name for item in cleanup.remove(folder, items) if item.kind == "version"}
     assert gone == {f"{NAME}/{versions[1].name}"}
     whole(folder, [versions[0], versions[2]], tmp_path / "out", trust, config)
-    # Removed between the look and the record: who moves the channel is told.
+    # The version is removed between the check and the record: moving the channel is an error.
     monkeypatch.undo()
     monkeypatch.setenv("ASRBUILD_CONFIG", str(config))
     real_point = move.point
@@ -236,7 +236,7 @@ def test_a_killed_clean_up_is_finished_by_the_next(
     config: Path,
     tmp_path: Path,
 ):
-    """Killed after every step in turn, in a process of its own; the rest can still be pulled."""
+    """It is killed after every step in turn; the other versions can still be pulled."""
     for path in versions[:3]:
         send(path, folder, channel="stable" if path is versions[0] else None)
         time.sleep(0.01)
@@ -284,7 +284,7 @@ def _die_after(remote: ObjectRemote, count: int) -> None:
 
 
 @pytest.mark.parametrize("what", ["header", "record"])
-def test_nothing_goes_where_it_is_not_known_what_is_needed(
+def test_a_remote_with_unreadable_needs_is_not_cleaned(
     what: str, folder: ObjectRemote, versions: list[Path], send: Any, tmp_path: Path
 ):
     for path in versions[:3]:
@@ -300,7 +300,7 @@ def test_nothing_goes_where_it_is_not_known_what_is_needed(
     assert tree_digests(tmp_path / "remote") == before
 
 
-def test_the_command(
+def test_the_command_lists_and_removes(
     address: str, versions: list[Path], send: Any, monkeypatch: pytest.MonkeyPatch
 ):
     remote = _open(address)
@@ -310,7 +310,7 @@ def test_the_command(
     arguments = ["gc", "--remote", address, "--last", "1", "--newer-than", "0s"]
     result = CliRunner().invoke(tree.typer_app(), arguments)
     assert result.exit_code == 0
-    assert "nothing to remove" in result.stdout  # all came within the hour
+    assert "nothing to remove" in result.stdout  # all versions are younger than an hour
     real = time.time
     monkeypatch.setattr(time, "time", lambda: real() + LATER)
     result = CliRunner().invoke(tree.typer_app(), arguments)
@@ -323,7 +323,7 @@ def test_the_command(
 
 
 @pytest.mark.parametrize("what", ["header", "record", "name"])
-def test_one_odd_file_does_not_block_the_rest(
+def test_one_damaged_file_does_not_block_the_clean_up(
     what: str,
     folder: ObjectRemote,
     versions: list[Path],
@@ -332,7 +332,7 @@ def test_one_odd_file_does_not_block_the_rest(
     config: Path,
     tmp_path: Path,
 ):
-    """What it may need stays, and at the end it is named; all else goes."""
+    """Files that it may need stay, and an error at the end names it; all others go."""
     other = [
         make_artifact(tmp_path / "artifacts", "other", {**CONTENT, "alphabet.txt": b"o%d" % n})
         for n in range(2)
@@ -361,7 +361,7 @@ def test_one_odd_file_does_not_block_the_rest(
     }
     assert f"other/{other[0].name}" in gone
     assert (f"{NAME}/{versions[0].name}" in gone) is (what != "record")
-    # Files of what went: with a version that cannot be read nobody knows what it needs.
+    # An unreadable version may need any file, so the files of removed versions stay.
     assert (digests_of(folder) == blobs) is (what == "header")
     kept = [versions[1], *([versions[0]] if what == "record" else [])]
     for path in (*kept, other[1]):

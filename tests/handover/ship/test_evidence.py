@@ -1,4 +1,4 @@
-"""Evidence on its way: on every kind of remote, behind a web server, and past a clean-up."""
+"""Evidence on every kind of remote, behind a web server, and after a clean-up."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from asrbuild.handover.ship.signing.trust import Trust
 PAYLOAD = b'{"format":"asrbuild-evidence/1","n":1}'
 
 
-def test_every_remote_takes_evidence_along(
+def test_evidence_travels_through_every_remote(
     remote: Remote,
     artifact: Path,
     signer: Signer,
@@ -40,7 +40,7 @@ def test_every_remote_takes_evidence_along(
     ship(artifact, remote, signer=signer, trust=trust)
     assert remote.evidence(name, version) == [kept.stem]
     assert not remote.add_evidence(name, version, kept.stem, b"other"), "it is never written again"
-    # A stranger who may write to the remote adds some, and a file under a name of no digest.
+    # An attacker who can write to the remote adds evidence, and a file whose name is not a digest.
     foreign = seal(PAYLOAD.replace(b"1}", b"2}"), stranger)
     digest = keep_evidence(tmp_path / "a" / "b" / "c", foreign).stem
     assert remote.add_evidence(name, version, digest, foreign)
@@ -69,7 +69,7 @@ def test_a_web_server_lists_evidence_in_its_index(
     assert "was not fetched" in notes[0], "an artifact is whole without"
 
 
-def test_clean_ups_leave_evidence_and_bundles_hold_none(
+def test_clean_ups_keep_evidence_and_bundles_have_none(
     artifact: Path, signer: Signer, trust: Trust, tmp_path: Path
 ) -> None:
     root, name, version = artifact.parents[1], artifact.parent.name, artifact.name

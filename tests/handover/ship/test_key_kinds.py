@@ -15,8 +15,8 @@ from asrbuild.handover.ship.signing.keys import Signer
 from asrbuild.handover.ship.signing.trust import raw_key
 
 
-def test_keys_that_anybody_could_sign_for():
-    """Points whose order divides eight, by the curve's own arithmetic (RFC 8032, section 5.1)."""
+def test_keys_with_forgeable_signatures_are_refused():
+    """Their points have an order that divides eight (RFC 8032, section 5.1)."""
     p = 2**255 - 19
     d = -121665 * pow(121666, -1, p) % p
 
@@ -52,7 +52,7 @@ def test_keys_that_anybody_could_sign_for():
             raw[31] |= sign_bit
             with pytest.raises(AsrbuildError, match="that a private key belongs to"):
                 raw_key(bytes(raw))
-    # There are eight such points, which have five y; two of them can be spelt beyond p as well.
+    # There are eight such points with five y; two of these can also be written beyond p.
     assert len({int.from_bytes(bytes.fromhex(t), "little") % p for t in _SMALL_ORDER}) == 5
     with pytest.raises(AsrbuildError):
         raw_key(bytes(31))
@@ -60,7 +60,9 @@ def test_keys_that_anybody_could_sign_for():
     assert isinstance(raw_key(good), Ed25519PublicKey)
 
 
-def test_labels(command: Callable[..., tuple[int, str, str]], tmp_path: Path, stranger: Signer):
+def test_labels_of_keys_are_checked(
+    command: Callable[..., tuple[int, str, str]], tmp_path: Path, stranger: Signer
+):
     public = tmp_path / "strange" / "keys" / "stranger.pub"
     code, out, err = command("key", "trust", public, "--label", "Ana Bo")
     assert (code, out.startswith("trusted: Ana Bo ")) == (0, True), err
@@ -72,7 +74,9 @@ def test_labels(command: Callable[..., tuple[int, str, str]], tmp_path: Path, st
         assert (code, "cannot be a label" in err) == (1, True)
 
 
-def test_keys_of_other_kinds(command: Callable[..., tuple[int, str, str]], tmp_path: Path):
+def test_keys_of_other_kinds_are_refused(
+    command: Callable[..., tuple[int, str, str]], tmp_path: Path
+):
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ec
 

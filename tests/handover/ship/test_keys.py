@@ -1,4 +1,4 @@
-"""Key pairs: both halves or none, and only in folders that no other user may write to."""
+"""Key pairs are written completely or not at all, and only in folders of this user alone."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.killing import PACKAGE, run_until
 
 
 def halves(config: Path) -> dict[str, set[str]]:
-    """Name -> what there is of the key: private, public, trusted."""
+    """Name -> the existing parts of the key: private, public, trusted."""
     found: dict[str, set[str]] = {}
     for path in sorted((config / "keys").glob("[!.]*")):
         found.setdefault(path.stem, set()).add(path.suffix)
@@ -38,7 +38,7 @@ WHOLE = {".key", ".pub", "trusted"}
 
 
 @pytest.mark.parametrize("step", ["write_atomically", "trust_key", "rename", "fsync", "chmod"])
-def test_a_disk_that_refuses_leaves_no_half(
+def test_a_full_disk_leaves_no_half_of_a_key(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ):
     config = tmp_path / "config"
@@ -58,8 +58,8 @@ def test_a_disk_that_refuses_leaves_no_half(
     assert halves(config) == {"there": WHOLE, "new": WHOLE}
 
 
-def test_killed_at_every_line(tmp_path: Path):
-    """A private half is there with all else, or not at all; and the name can be made again."""
+def test_a_key_is_complete_or_absent_after_a_kill_at_every_line(tmp_path: Path):
+    """After a kill the name can be used again."""
 
     def child(point: int, config: Path) -> int:
         reading, writing = os.pipe()
@@ -93,7 +93,7 @@ def test_killed_at_every_line(tmp_path: Path):
     assert seen == {"made", "again"}
 
 
-def test_a_key_that_is_there_is_left_as_it_is(tmp_path: Path):
+def test_an_existing_key_is_not_changed(tmp_path: Path):
     first = new_key("default", tmp_path)
     before = {p.name: p.read_bytes() for p in (tmp_path / "keys").iterdir()}
     with pytest.raises(AsrbuildError, match="the key 'default' exists already"):
@@ -103,7 +103,7 @@ def test_a_key_that_is_there_is_left_as_it_is(tmp_path: Path):
 
 
 @pytest.mark.parametrize("mask", [0o022, 0o002, 0o000])
-def test_what_others_may_write_to_is_not_made(tmp_path: Path, mask: int):
+def test_keys_are_not_made_in_folders_that_others_may_write_to(tmp_path: Path, mask: int):
     config = tmp_path / "config"
     before = os.umask(mask)
     try:
@@ -120,7 +120,7 @@ def test_what_others_may_write_to_is_not_made(tmp_path: Path, mask: int):
 
 @pytest.mark.parametrize("which", [".", "trusted", "trusted/*.pub", "keys", "keys/default.key"])
 @pytest.mark.parametrize("mode", [0o020, 0o002])
-def test_what_others_may_write_to_is_not_believed(
+def test_keys_that_others_may_write_to_are_not_trusted(
     command: Callable[..., tuple[int, str, str]],
     config: Path,
     which: str,
@@ -142,7 +142,7 @@ def test_what_others_may_write_to_is_not_believed(
     assert command("ship", artifact, tmp_path / "remote")[0] == 0
 
 
-def test_what_belongs_to_somebody_else_is_not_believed(
+def test_keys_of_other_owners_are_not_trusted(
     config: Path, signer: object, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(trust.os, "geteuid", lambda: os.getuid() + 4711)
@@ -153,7 +153,7 @@ def test_what_belongs_to_somebody_else_is_not_believed(
         read_trust(config)
 
 
-def test_a_pipe_is_no_key(tmp_path: Path):
+def test_a_pipe_is_not_read_as_a_key(tmp_path: Path):
     os.mkfifo(tmp_path / "x.pub")
     for path in (tmp_path / "x.pub", tmp_path):
         with pytest.raises(AsrbuildError):

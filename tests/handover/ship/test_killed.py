@@ -1,4 +1,4 @@
-"""``ship`` is killed at random moments: the remote stays readable, and the retry completes."""
+"""``ship`` is killed at random moments: the remote stays readable, and a retry completes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.killing import seeded
 
 @pytest.fixture(autouse=True)
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No waiting for the disk here; the processes that are killed do wait for it."""
+    """Skips fsync in this process; the killed processes use it."""
     monkeypatch.setattr(os, "fsync", lambda _: None)
 
 
@@ -60,7 +60,7 @@ def _check(
     trust: Trust,
     name: str = "demo-dynamic",
 ) -> str:
-    """Everything that the remote lists can be pulled, and its channel means one of the two."""
+    """Asserts that every listed version can be pulled, and that the channel is one of two."""
     remote = open_remote(address)
     truth = {path.name: tree_digests(path) for path in (old, new)}
     for version in remote.versions("demo-dynamic"):
@@ -85,7 +85,7 @@ def _check(
         ("oci", 4, "demo-dynamic"),
     ],
 )
-def test_killed_at_random_lines(
+def test_a_kill_at_a_random_line_leaves_a_readable_remote(
     kind: str,
     count: int,
     name: str,
@@ -128,15 +128,15 @@ def test_killed_at_random_lines(
         records = history(open_remote(address), name, "beta", trust)
         assert len({record.version for record in records}) == len(records) == 2
         assert of_set or [record.version for record in records] == [old.name, new.name]
-    # The points reach from before the first file to after the pointer.
+    # The points range from before the first file to after the pointer.
     if kind == "folder":
         assert seen == {old.name, new.name}
 
 
-def test_killed_from_outside(
+def test_a_kill_from_outside_leaves_a_readable_remote(
     old: Path, new: Path, tmp_path: Path, config: Path, signer: Signer, trust: Trust
 ):
-    """The command itself, by the clock."""
+    """The command is killed after a random time."""
     remote = str(tmp_path / "remote")
     ship(old, open_remote(remote), signer=signer, trust=trust, channel="beta")
     command = [
@@ -160,7 +160,7 @@ def test_killed_from_outside(
     assert _check(remote, old, new, tmp_path / "last", config, trust) == new.name
 
 
-def test_what_a_killed_writer_left_is_removed_in_time(
+def test_remains_of_a_killed_writer_are_removed_later(
     old: Path, new: Path, tmp_path: Path, signer: Signer, trust: Trust
 ):
     remote = tmp_path / "remote"

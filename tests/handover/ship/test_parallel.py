@@ -29,8 +29,8 @@ from tests.handover.ship.conftest import Quiet, serving
 NAME = "demo-dynamic"
 
 
-def test_files_are_sent_side_by_side(address: str, artifact: Path, signer: Signer, trust: Trust):
-    """No file arrives before all are under way."""
+def test_files_are_sent_concurrently(address: str, artifact: Path, signer: Signer, trust: Trust):
+    """No file arrives before all are being sent."""
     remote = open_remote(address)
     all_under_way = threading.Barrier(len(tree_digests(artifact)))
     real = remote.put
@@ -43,10 +43,10 @@ def test_files_are_sent_side_by_side(address: str, artifact: Path, signer: Signe
     assert ship(artifact, remote, signer=signer, trust=trust).uploaded == all_under_way.parties
 
 
-def test_a_file_that_changes_while_it_is_shipped(
+def test_a_file_that_changes_while_it_is_shipped_is_reported(
     address: str, artifact: Path, signer: Signer, trust: Trust
 ):
-    """It is not put there under a digest that is not its own; nor is the remote blamed."""
+    """It is not stored under a wrong digest, and the error does not name the remote."""
     remote = open_remote(address)
     real = remote.has
     alphabet = artifact / "alphabet.txt"
@@ -74,14 +74,14 @@ def test_a_file_that_changes_while_it_is_shipped(
 
 @pytest.fixture
 def small_files() -> Iterator[None]:
-    """No file may have more than 100 kB, as if the disk were full."""
+    """Limits files to 100 kB, like a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
     yield
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_disk_that_refuses_what_is_pulled_is_named_and_not_the_remote(
+def test_a_full_disk_is_named_when_pulling_fails(
     address: str,
     artifact: Path,
     signer: Signer,
@@ -101,7 +101,7 @@ def test_a_disk_that_refuses_what_is_pulled_is_named_and_not_the_remote(
     assert str(caught.value.file).startswith(str(tmp_path / "store"))
 
 
-def test_a_disk_that_refuses_what_is_shipped(
+def test_a_full_disk_is_named_when_shipping_fails(
     artifact: Path, signer: Signer, trust: Trust, tmp_path: Path, small_files: None
 ):
     with pytest.raises(AsrbuildError, match="allows, while writing to a remote") as caught:
@@ -111,7 +111,7 @@ def test_a_disk_that_refuses_what_is_shipped(
 
 
 class Silent(Quiet):
-    """Shows a folder, but never sends the weights; says when they were asked for."""
+    """Serves a folder except the weights, and records the request for them."""
 
     asked, over = threading.Event(), threading.Event()
     weights = ""
@@ -128,7 +128,7 @@ class Silent(Quiet):
 def silent(
     artifact: Path, tmp_path: Path, signer: Signer, trust: Trust, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[str]:
-    """An artifact on a web server that goes silent."""
+    """An artifact on a web server that stops answering."""
     ship(artifact, open_remote(str(tmp_path / "remote")), signer=signer, trust=trust)
     for event in ("asked", "over"):
         monkeypatch.setattr(Silent, event, threading.Event())
@@ -164,8 +164,10 @@ def test_a_refusal_does_not_wait_for_a_silent_server(
 
 
 @pytest.mark.parametrize("way", ["ship", "pull"])
-def test_on_a_terminal(way: str, artifact: Path, tmp_path: Path, signer: Signer, trust: Trust):
-    """One line says what is under way, and it works: most tests have no terminal."""
+def test_a_terminal_shows_one_line_of_progress(
+    way: str, artifact: Path, tmp_path: Path, signer: Signer, trust: Trust
+):
+    """Most tests have no terminal."""
     remote = str(tmp_path / "remote")
     arguments = ["ship", str(artifact), remote]
     if way == "pull":

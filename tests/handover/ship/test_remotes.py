@@ -57,7 +57,7 @@ def noting(sent: list[File]) -> NotifyFile:
     return lambda file: nullcontext(sent.append(file))
 
 
-def test_there_and_back(
+def test_a_shipped_artifact_is_pulled_unchanged(
     artifact: Path, remote: Remote, signer: Signer, trust: Trust, tmp_path: Path, fetch: Any
 ):
     sent: list[File] = []
@@ -92,15 +92,15 @@ def test_versions_share_their_files(
 ):
     ship(versions[0], remote, signer=signer, trust=trust)
     second = ship(versions[1], remote, signer=signer, trust=trust)
-    # alphabet.txt, manifest.json and SHA256SUMS differ; the weights are there.
+    # alphabet.txt, manifest.json and SHA256SUMS differ; the weights exist already.
     assert second.uploaded == 3
     assert sorted(remote.versions("demo-dynamic")) == sorted(v.name for v in versions[:2])
 
 
-def test_a_stopped_push_goes_on(
+def test_an_interrupted_push_resumes(
     artifact: Path, remote: Remote, signer: Signer, trust: Trust, fetch: Any
 ):
-    """The network fails before each file in turn; nothing shows until all are there."""
+    """The network fails before each file in turn; an incomplete version is not listed."""
     count = len(tree_digests(artifact))
     real = remote.put
     turns, done = [True], Event()
@@ -109,7 +109,7 @@ def test_a_stopped_push_goes_on(
         try:
             turns.pop()
         except IndexError:
-            done.wait(60)  # what is under way when another fails is given up
+            done.wait(60)  # other transfers are given up when one fails
             raise AsrbuildError("the network is gone") from None
         real(name, file, source)
         done.set()
@@ -134,7 +134,7 @@ def test_a_version_is_never_overwritten(
     assert not remote.publish(forged.name, forged.version, forged.raw, forged.files)
     header = remote.header(forged.name, forged.version)
     assert header == make_header(artifact, _manifest(artifact), signer).raw
-    # Another content under the same version: only somebody who tampers makes that.
+    # Only tampering gives another content under the same version.
     other = tmp_path / "tampered" / artifact.parent.name / artifact.name
     shutil.copytree(artifact, other)
     store_root = tmp_path / "tampered"
@@ -145,7 +145,7 @@ def test_a_version_is_never_overwritten(
     assert tree_digests(fetch("demo-dynamic@1.0.0", remote).path) == tree_digests(artifact)
 
 
-def test_another_build_of_the_same_content_is_there_already(
+def test_another_build_of_the_same_content_is_not_sent(
     remote: Remote, signer: Signer, trust: Trust, tmp_path: Path
 ):
     first = make_artifact(tmp_path / "monday")
@@ -185,7 +185,7 @@ def test_channels_move_with_a_history_and_go_back(
     assert remote.channels("demo-dynamic") == ["beta", "stable"]
 
 
-def test_of_many_who_move_a_channel_each_knows_whether_it_did(
+def test_concurrent_moves_of_a_channel_report_their_success(
     versions: list[Path],
     remote: Remote,
     address: str,
@@ -199,7 +199,7 @@ def test_of_many_who_move_a_channel_each_knows_whether_it_did(
         ship(version, remote, signer=signer, trust=trust)
 
     def move(version: Path) -> str | None:
-        """None, or why not."""
+        """Moves the channel; returns None, or the error."""
         try:
             set_channel(
                 open_remote(address),
@@ -222,7 +222,7 @@ def test_of_many_who_move_a_channel_each_knows_whether_it_did(
     assert {record.version for record in records} == moved
 
 
-def test_two_who_ship_one_version_at_once(
+def test_concurrent_pushes_of_one_version_agree(
     artifact: Path, address: str, signer: Signer, trust: Trust, fetch: Any
 ):
     def once(_: int) -> str:
@@ -235,7 +235,9 @@ def test_two_who_ship_one_version_at_once(
     )
 
 
-def test_what_is_not_there(remote: Remote, artifact: Path, signer: Signer, trust: Trust, fetch):
+def test_missing_artifacts_versions_and_channels_are_reported(
+    remote: Remote, artifact: Path, signer: Signer, trust: Trust, fetch
+):
     ship(artifact, remote, signer=signer, trust=trust, channel="beta")
     with pytest.raises(AsrbuildError, match="has no channel demo-dynamic@stable") as caught:
         fetch("demo-dynamic", remote)
@@ -279,14 +281,14 @@ def test_a_web_server_shows_a_folder(
         ship(versions[0], outside, signer=signer, trust=trust, channel="beta")
 
 
-def test_a_web_server_that_shows_something_else(web: tuple[Path, str], fetch: Any):
+def test_a_web_server_without_an_index_is_reported(web: tuple[Path, str], fetch: Any):
     with pytest.raises(AsrbuildError, match=r"no index\.json"):
         open_remote(web[1]).names()
     with pytest.raises(AsrbuildError, match="did not answer"):
         open_remote("http://127.0.0.1:9/x").names()
 
 
-def test_a_folder_is_one_place_however_it_is_spelt(
+def test_spellings_of_a_folder_are_one_remote(
     versions: list[Path],
     signer: Signer,
     trust: Trust,
@@ -294,7 +296,7 @@ def test_a_folder_is_one_place_however_it_is_spelt(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ):
-    """The last record of a channel is kept for its folder, not for another one of that name."""
+    """The last seen record of a channel belongs to its folder, not to another one of that name."""
     for project, given in (("one", versions[:2]), ("two", versions[2:])):
         (tmp_path / project / "a b").mkdir(parents=True)
         monkeypatch.chdir(tmp_path / project)
@@ -310,10 +312,10 @@ def test_a_folder_is_one_place_however_it_is_spelt(
             fetch("demo-dynamic", open_remote(str(address)), to="elsewhere")
 
 
-def test_an_index_made_before_somebody_elses_push_is_made_again(
+def test_an_index_that_misses_a_concurrent_push_is_written_again(
     versions: list[Path], tmp_path: Path, signer: Signer, trust: Trust, monkeypatch: Any
 ):
-    """Of two who ship, the slower one writes last what it listed first."""
+    """The slower of two pushes writes last the index that it made first."""
     mine, other = (open_remote(str(tmp_path / "remote")) for _ in range(2))
     replace = mine.objects.replace  # type: ignore[attr-defined]
 
@@ -329,10 +331,10 @@ def test_an_index_made_before_somebody_elses_push_is_made_again(
     assert listed == sorted(version.name for version in versions[:2])
 
 
-def test_two_teams_with_keys_of_their_own(
+def test_two_teams_with_their_own_keys_share_a_channel(
     remote: Remote, tmp_path: Path, versions: list[Path], signer: Signer, config: Path, fetch: Any
 ):
-    """What one shipped the other moves, once each trusts the other."""
+    """Each can move the channel to versions of the other, if they trust each other."""
     from asrbuild.handover.ship.signing.trust import read_key_file, trust_key
 
     ship(versions[0], remote, signer=signer, trust=read_trust(config), channel="stable")
@@ -355,21 +357,21 @@ def _manifest(artifact: Path) -> Any:
 
 
 def _rewrite(artifact: Path, name: str, content: bytes) -> None:
-    """Adds a file to a published artifact, and makes its sums fit."""
+    """Adds a file to a published artifact, and makes SHA256SUMS agree."""
     artifact.chmod(0o755)
     (artifact / name).write_bytes(content)
     (artifact / "SHA256SUMS").chmod(0o644)
     integrity.write_sums(artifact)
-    proven.remember_proven(artifact)  # as if this machine had built it so
+    proven.remember_proven(artifact)  # as if this machine had built it
 
 
 # What goes wrong without malice -----------------------------------------------------------------
 
 
-def test_names_and_versions_that_begin_like_others(
+def test_names_and_versions_may_be_prefixes_of_others(
     remote: Remote, address: str, tmp_path: Path, signer: Signer, trust: Trust, fetch: Any
 ):
-    """A name, a recipe version and a channel each begin another one's."""
+    """A name, a recipe version and a channel are each a prefix of another one."""
     made = {
         (name, version): make_artifact(
             tmp_path / "artifacts",
@@ -396,7 +398,7 @@ def test_names_and_versions_that_begin_like_others(
     with pytest.raises(AsrbuildError, match="the remote has no dem"):
         fetch("dem@beta", remote)
     if isinstance(remote, ObjectRemote):
-        # Of the shared files none goes with the one name, whatever the clocks say.
+        # No shared file is removed with one of the names, whatever the clocks are.
         for now in (0.0, time.time() + 1e9):
             items = cleanup.survey(remote, Rules(1, 0.0), now)
             assert all(item.keep for item in items)
@@ -419,10 +421,10 @@ def _remove(remote: ObjectRemote, name: str) -> None:
             remote.objects.remove(f"artifacts/{name}/{folder}/{stored.name}")
 
 
-def test_a_remote_that_lost_a_file(
+def test_a_file_that_a_remote_has_lost_is_reported_and_sent_again(
     artifact: Path, remote: Remote, signer: Signer, trust: Trust, fetch: Any
 ):
-    """It is told as what it is by every kind, and shipping again sends just that file."""
+    """Every kind of remote reports it, and shipping again sends only that file."""
     if not isinstance(remote, ObjectRemote):
         pytest.skip("a registry is not written to but through its interface")
     ship(artifact, remote, signer=signer, trust=trust, channel="beta")
@@ -445,10 +447,10 @@ def test_a_remote_that_lost_a_file(
         fetch("demo-dynamic@beta", remote)
 
 
-def test_what_a_store_says_is_not_taken_for_what_it_does_not_say(
+def test_the_texts_of_a_refusal_are_not_misread(
     bucket: str, artifact: Path, signer: Signer, trust: Trust, monkeypatch: pytest.MonkeyPatch
 ):
-    """Refusals carry a request's number, which may look like HTTP's for what is there already."""
+    """A refusal has a request's number, which may look like the status of an existing object."""
     import obstore
 
     def refuse(*_: object, **__: object) -> None:
@@ -459,7 +461,7 @@ def test_what_a_store_says_is_not_taken_for_what_it_does_not_say(
         ship(artifact, open_remote(bucket), signer=signer, trust=trust)
 
 
-def test_one_bad_version_is_a_row_of_the_list(
+def test_a_bad_version_is_a_row_of_the_list(
     command: Callable[..., tuple[int, str, str]], artifact: Path, tmp_path: Path, registry: str
 ):
     remote = tmp_path / "remote"
@@ -479,7 +481,7 @@ def test_one_bad_version_is_a_row_of_the_list(
     assert command("ls", "--remote", remote)[0] == 0
     code, _, err = command("channel", "set", "demo-dynamic", "beta", "7", "--remote", remote)
     assert (code, "IDENTITY_MISMATCH" in err) == (1, True)
-    # Somebody else's image in a repository of ours.
+    # A foreign image in a repository of artifacts.
     shared = f"{registry}/shared"
     assert command("ship", artifact, shared)[0] == 0
     there = open_remote(shared)

@@ -29,7 +29,7 @@ from tests.handover.ship.making import make_artifact
 
 @pytest.fixture
 def lonely(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A home without credentials, on a machine that has no role."""
+    """A home without credentials, on a machine without a role."""
     pytest.importorskip("obstore", reason="the extra s3 is not installed")
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
@@ -66,11 +66,11 @@ def said(handler: Any, status: int, content: bytes = b"", **headers: str) -> Non
 ABOUT = {"Last_Modified": "Wed, 21 Oct 2015 07:28:00 GMT", "ETag": '"x"'}
 
 
-# Where and who ---------------------------------------------------------------------------------
+# Endpoint and credentials ----------------------------------------------------------------------
 
 
-def test_a_profile_says_where_and_who(lonely: Path, monkeypatch: pytest.MonkeyPatch):
-    """As other programs for S3 have it: the environment goes before the profile's own."""
+def test_a_profile_gives_endpoint_and_credentials(lonely: Path, monkeypatch: pytest.MonkeyPatch):
+    """The environment precedes the profile, as in other programs for S3."""
     asked = []
 
     def note(handler: Any) -> None:
@@ -104,11 +104,11 @@ def test_a_profile_says_where_and_who(lonely: Path, monkeypatch: pytest.MonkeyPa
         assert asked.pop()[1] == "", "what is public is read without a name"
 
 
-# What a server may do --------------------------------------------------------------------------
+# The faults of servers --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["no length", "more than asked for", "another range", "a drip"])
-def test_a_server_that_sends_something_else(
+def test_unexpected_answers_of_a_server_are_reported(
     lonely: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ):
     from datetime import timedelta
@@ -154,7 +154,7 @@ def test_a_server_that_sends_something_else(
     assert sent[0] < 100, "MiB were sent"
 
 
-def test_a_list_that_never_ends(lonely: Path, monkeypatch: pytest.MonkeyPatch):
+def test_an_endless_list_is_refused(lonely: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "_MOST_LISTED", 3000)
     asked = [0]
 
@@ -193,7 +193,7 @@ def test_a_store_without_conditional_writes_takes_no_channels(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ):
-    """Whether it passes over the condition or refuses it; versions go there all the same."""
+    """It ignores the condition or refuses it; versions can still be shipped to it."""
     objects: dict[str, bytes] = {}
     refuses = [False]
 
@@ -245,10 +245,10 @@ def test_a_store_without_conditional_writes_takes_no_channels(
 # Large files -----------------------------------------------------------------------------------
 
 
-def test_a_file_of_several_parts(
+def test_a_file_of_several_parts_is_stored_completely_or_not(
     bucket: str, tmp_path: Path, signer: Signer, trust: Trust, config: Path
 ):
-    """It is there whole or not at all, and the store's tag of its parts tells whether it is."""
+    """The store's tag of the parts shows whether the file is complete."""
     content = os.urandom(1 << 20) * 17 + b"end"
     artifact = make_artifact(tmp_path / "a", content={"model.mlmodel": content})
     remote = open_remote(bucket)
@@ -267,7 +267,7 @@ def test_a_file_of_several_parts(
     assert ship(artifact, remote, signer=signer, trust=trust).uploaded == 1
     (pulled,) = pull("demo-dynamic", remote, tmp_path / "out", trust=trust, config=config)
     assert tree_digests(pulled.path) == tree_digests(artifact)
-    # One that changes on its way leaves nothing there.
+    # A file that changes during the transfer leaves nothing on the remote.
     remote.objects.remove(path)
     other = tmp_path / "changed"
     other.write_bytes(content[:-1] + b"!")

@@ -81,7 +81,7 @@ def test_a_device_gets_the_first_that_its_system_loads(
         with pytest.raises(AsrbuildError, match=f"^{said}"):
             fetch("demo", remote, system)
         assert not list((tmp_path / "device").glob(f"{system}/[!.]*"))
-    # Each is there by itself as well.
+    # Each variant can be pulled by its own name as well.
     (alone,) = fetch("demo-17@1.0.0", remote)
     assert (alone.of_set, alone.already) == (None, True)
 
@@ -103,10 +103,10 @@ def test_shipping_a_set_again_changes_nothing_and_another_order_is_another_set(
     assert fetch("demo", remote, "iOS18")[0].name == "demo-13"
 
 
-def test_a_set_over_what_another_build_had_put_there(
+def test_a_set_of_another_build_takes_the_existing_headers(
     remote: Remote, send: Any, fetch: Any, tmp_path: Path, signer: Signer, trust: Trust
 ):
-    """The set is of what is on the remote, header and all."""
+    """The set names the headers that are on the remote."""
     monday = make_artifact(tmp_path / "monday")
     tuesday = make_artifact(
         tmp_path / "tuesday",
@@ -119,7 +119,7 @@ def test_a_set_over_what_another_build_had_put_there(
     assert tree_digests(pulled.path) == tree_digests(monday)
 
 
-def test_a_set_behind_a_web_server(
+def test_a_set_is_pulled_from_a_web_server(
     artifacts: list[Path], web: tuple[Path, str], send: Any, fetch: Any
 ):
     folder, address = web
@@ -130,7 +130,7 @@ def test_a_set_behind_a_web_server(
     assert fetch("demo@1.0.0", outside, "macOS11")[0].name == "demo-13"
 
 
-def test_a_set_may_have_the_name_of_what_is_in_it(
+def test_a_set_may_have_the_name_of_a_variant(
     remote: Remote, tmp_path: Path, send: Any, fetch: Any
 ):
     artifact = make_artifact(tmp_path / "artifacts", name="demo")
@@ -141,7 +141,7 @@ def test_a_set_may_have_the_name_of_what_is_in_it(
         fetch("demo@1.0.0", remote)
 
 
-def test_a_push_that_stops_before_the_set_goes_on(
+def test_a_push_interrupted_before_the_set_resumes(
     artifacts: list[Path], remote: Remote, send: Any, fetch: Any
 ):
     real = remote.publish
@@ -179,7 +179,7 @@ def gone(remote: ObjectRemote) -> set[str]:
 
 
 def newer(artifacts: list[Path], place: ObjectRemote, signer: Signer, trust: Trust) -> None:
-    """A newer version of each, so that the old ones are not the last of their names."""
+    """Ships a newer version of each, so that the old ones are not the last of their names."""
     next_second(place.address)
     for path in artifacts:
         name, root = path.parent.name, path.parents[1]
@@ -188,7 +188,7 @@ def newer(artifacts: list[Path], place: ObjectRemote, signer: Signer, trust: Tru
         ship(later, place, signer=signer, trust=trust)
 
 
-def test_what_a_set_needs_stays_as_long_as_the_set(
+def test_the_variants_of_a_set_stay_as_long_as_the_set(
     artifacts: list[Path], place: ObjectRemote, send: Any, fetch: Any, signer: Signer, trust: Trust
 ):
     old = send(artifacts[1:], place)
@@ -201,7 +201,7 @@ def test_what_a_set_needs_stays_as_long_as_the_set(
     assert why[f"demo/{pointed.version}"] == "in the history of demo@stable"
     assert gone(place) <= {f"demo/{old.version}"}
     assert [one.name for one in fetch("demo", place)] == list(MADE)
-    # Without the channel it is a version as any other, and what it needs goes after it.
+    # Without the channel the set is a version like any other, and its variants go with it.
     for stored in place.objects.entries("artifacts/demo/channels/stable"):
         place.objects.remove(f"artifacts/demo/channels/stable/{stored.name}")
     send(artifacts[:1], place)
@@ -212,10 +212,10 @@ def test_what_a_set_needs_stays_as_long_as_the_set(
     assert fetch("demo@1.0.0", place, "iOS18")[0].name == "demo-18"
 
 
-def test_a_set_that_comes_while_what_it_needs_goes(
+def test_a_set_shipped_during_the_removal_of_its_variants(
     artifacts: list[Path], tmp_path: Path, send: Any, fetch: Any, signer: Signer, trust: Trust
 ):
-    """Removed before the check, it is put back; removed after it, shipping reports it."""
+    """A variant removed before the check is restored; after the check, shipping fails."""
     place, other = (open_remote(str(tmp_path / "remote")) for _ in range(2))
     assert isinstance(place, ObjectRemote)
     for path in artifacts:
@@ -242,7 +242,7 @@ def test_a_set_that_comes_while_what_it_needs_goes(
         send(artifacts[1:], other)
 
 
-def test_the_store_keeps_what_came_through_a_set_that_a_channel_points_at(
+def test_the_store_keeps_variants_of_a_set_that_a_channel_points_at(
     artifacts: list[Path], tmp_path: Path, send: Any, fetch: Any, config: Path
 ):
     address = str(tmp_path / "remote")
@@ -259,7 +259,9 @@ def test_the_store_keeps_what_came_through_a_set_that_a_channel_points_at(
 # Commands --------------------------------------------------------------------------------------
 
 
-def test_the_commands(command: Callable, artifacts: list[Path], tmp_path: Path):
+def test_the_commands_ship_list_and_pull_sets(
+    command: Callable, artifacts: list[Path], tmp_path: Path
+):
     remote, device = tmp_path / "remote", tmp_path / "device"
     code, _, err = command("ship", *artifacts, remote)
     assert (code, err.splitlines()[0]) == (

@@ -1,4 +1,4 @@
-"""Reported signatures cover every byte, in the store and on the remote."""
+"""Reported signatures cover every byte of an artifact, in the store and on the remote."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def built(tmp_path: Path) -> Path:
 
 
 def changed(artifact: Path, to: Path, *, sums: bool = True, **content: bytes) -> Path:
-    """A copy with other files; ``sums``: with ``SHA256SUMS`` written anew, as anybody can."""
+    """A copy with other files; ``sums``: with a new ``SHA256SUMS``, which needs no key."""
     shutil.copytree(artifact, to, copy_function=shutil.copyfile, dirs_exist_ok=True)
     edit(to, sums=sums, **content)
     return to
@@ -69,7 +69,7 @@ def edit(artifact: Path, *, sums: bool = True, **content: bytes) -> None:
         path.write_bytes(data)
     if sums:
         integrity.write_sums(artifact)
-        proven.remember_proven(artifact)  # as if this machine had built it so
+        proven.remember_proven(artifact)  # as if this machine had built it
 
 
 # The store -------------------------------------------------------------------------------------
@@ -112,7 +112,7 @@ CHANGES: dict[str, Callable[[Path], None]] = {
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 @pytest.mark.parametrize("swaps", [True, False], ids=["in one step", "in two"])
-def test_what_a_pull_calls_signed_is_what_was_signed(
+def test_a_pull_reports_only_signed_bytes_as_signed(
     shipped: Path,
     built: Path,
     fetch: Any,
@@ -121,7 +121,7 @@ def test_what_a_pull_calls_signed_is_what_was_signed(
     swaps: bool,
     monkeypatch: pytest.MonkeyPatch,
 ):
-    """Whatever somebody made of the copy that was there before, it is mended as a whole."""
+    """Any change of an existing copy is repaired completely."""
     if not swaps:
         monkeypatch.setattr(store, "exchange_paths", lambda one, other: False)
     path = fetch(shipped).path
@@ -137,7 +137,9 @@ def test_what_a_pull_calls_signed_is_what_was_signed(
     assert not [left for left in path.parents[1].iterdir() if left.name.startswith(".staging")]
 
 
-def test_a_version_is_a_link_to_elsewhere(shipped: Path, built: Path, fetch: Any, tmp_path: Path):
+def test_a_version_that_is_a_link_is_replaced(
+    shipped: Path, built: Path, fetch: Any, tmp_path: Path
+):
     path = fetch(shipped).path
     elsewhere = tmp_path / "elsewhere"
     changed(path, elsewhere)
@@ -150,7 +152,7 @@ def test_a_version_is_a_link_to_elsewhere(shipped: Path, built: Path, fetch: Any
     assert elsewhere.is_dir()
 
 
-def test_a_pull_over_an_own_build_settles(
+def test_a_pull_replaces_an_own_build_once(
     shipped: Path, built: Path, fetch: Any, tmp_path: Path, trust: Trust
 ):
     """Another build of one version differs in facts of its run; the signed one takes its place."""
@@ -162,11 +164,11 @@ def test_a_pull_over_an_own_build_settles(
 
 
 @pytest.mark.parametrize("seed", [7])
-def test_a_pull_over_an_own_build_that_is_killed(
+def test_a_killed_pull_over_an_own_build_leaves_one_of_the_two(
     shipped: Path, built: Path, fetch: Any, tmp_path: Path, trust: Trust, config: Path, seed: int
 ):
-    """At any line: the version is the own build or the signed one, whole, and no signature lies
-    beside other bytes than its own."""
+    """Killed at any line, the version is completely the own build or the signed one, and a
+    signature exists only for its own bytes."""
     own = changed(built, tmp_path / "own", **{"report.html": b"mine"})
     truth = {"own": tree_digests(own), "signed": tree_digests(built)}
 
@@ -197,7 +199,7 @@ def test_a_pull_over_an_own_build_that_is_killed(
         seen.add(which)
         assert integrity.verify_files(path) == []
         assert lookup.read_latest(root, NAME) == built.name
-        # Never a claim about other bytes: the signed ones, or no signature at all.
+        # A signature exists only for the signed bytes.
         if signatures.signature_path(path).exists():
             assert which == "signed"
             assert prove_origin(path, trust)
@@ -220,7 +222,7 @@ def test_two_paths_are_swapped_in_one_step(tmp_path: Path):
     assert not disk.exchange_paths(tmp_path / "one", tmp_path / "none")
 
 
-def test_the_signature_stays_with_what_was_pulled_and_with_nothing_else(
+def test_a_signature_belongs_to_the_pulled_bytes_only(
     shipped: Path,
     built: Path,
     fetch: Any,
@@ -239,7 +241,7 @@ def test_the_signature_stays_with_what_was_pulled_and_with_nothing_else(
     distrust("default", config)
     with pytest.raises(Refused, match="UNTRUSTED_SIGNER"):
         prove_origin(path, read_trust(config))
-    # It goes with the version, and an own build that comes after is not called signed.
+    # The signature is removed with the version, and a later own build does not count as signed.
     root = tmp_path / "mine"
     make_artifact(root, content={**CONTENT, "alphabet.txt": b"later"})
     assert store.remove(root, NAME, built.name)
@@ -251,7 +253,7 @@ def test_the_signature_stays_with_what_was_pulled_and_with_nothing_else(
 
 
 @pytest.mark.parametrize("what", ["pipe", "link", "large", "nonsense", "another's"])
-def test_a_planted_signature(
+def test_a_planted_signature_is_refused_and_replaced(
     shipped: Path, fetch: Any, trust: Trust, tmp_path: Path, signer: Signer, what: str
 ):
     path = fetch(shipped).path
@@ -279,7 +281,7 @@ def test_a_planted_signature(
     assert prove_origin(path, trust)
 
 
-def test_a_bundle_is_what_is_there_afterwards_as_well(
+def test_a_bundle_replaces_a_changed_copy(
     built: Path, tmp_path: Path, signer: Signer, trust: Trust
 ):
     bundle = tmp_path / "x.asrb"
@@ -306,7 +308,7 @@ def intern(tmp_path: Path, config: Path, signer: Signer) -> tuple[Signer, Trust]
 
 
 @pytest.mark.parametrize("address", ["folder", "oci"], indirect=True)
-def test_a_channel_is_not_pointed_at_what_another_signed(
+def test_a_channel_refuses_builds_of_another_signer(
     address: str,
     built: Path,
     tmp_path: Path,
@@ -314,7 +316,7 @@ def test_a_channel_is_not_pointed_at_what_another_signed(
     config: Path,
     intern: tuple[Signer, Trust],
 ):
-    """Unless that is said. Of one version, the other's build may have other code beside it."""
+    """The option permits it. Another signer's build of the same version may have other code."""
     remote, trust = open_remote(address), read_trust(config)
     other, their_trust = intern
     theirs = changed(built, tmp_path / "t" / NAME / built.name, swift=b"// EVIL by intern\n")
@@ -335,7 +337,7 @@ def test_a_channel_is_not_pointed_at_what_another_signed(
     assert (said.signer, said.counter) == ("intern", 1)
 
 
-def test_the_command_says_who_signed_what_is_there(
+def test_the_command_names_the_signer_of_an_existing_version(
     command: Callable[..., tuple[int, str, str]],
     built: Path,
     tmp_path: Path,
@@ -365,7 +367,7 @@ def test_the_command_says_who_signed_what_is_there(
 
 
 @pytest.mark.parametrize("address", ["folder", "s3"], indirect=True)
-def test_a_damaged_file_on_a_remote_is_found_and_mended(
+def test_shipping_again_repairs_a_damaged_file_on_a_remote(
     remote: Remote,
     built: Path,
     signer: Signer,
@@ -374,7 +376,7 @@ def test_a_damaged_file_on_a_remote_is_found_and_mended(
     config: Path,
     tmp_path: Path,
 ):
-    """One of the right size, too; the store's own checksum tells where it has one."""
+    """It is found even at the right size, by the store's own checksum if there is one."""
     assert isinstance(remote, ObjectRemote)
     ship(built, remote, signer=signer, trust=trust, channel="stable")
     assert check_remote(remote, trust).faults == ()
@@ -394,14 +396,14 @@ def test_a_damaged_file_on_a_remote_is_found_and_mended(
     assert ship(built, remote, signer=signer, trust=trust).uploaded == 0
     (pulled,) = pull(NAME, remote, tmp_path / "out", trust=trust, config=config)
     assert tree_digests(pulled.path) == digests
-    # A version that is not there yet, over what a stopped push of another one left damaged.
+    # A new version over damaged files of another version's interrupted push.
     remote.objects.remove(f"artifacts/{NAME}/versions/{built.name}.json")
     remote.objects.replace(path, bytes(content))
     assert ship(built, remote, signer=signer, trust=trust).uploaded == 1
     assert check_remote(remote, trust).faults == ()
 
 
-def test_verify_of_a_remote(
+def test_verify_checks_a_remote(
     command: Callable[..., tuple[int, str, str]], built: Path, tmp_path: Path
 ):
     remote = tmp_path / "remote"
@@ -429,10 +431,10 @@ def test_verify_of_a_remote(
     assert [fault["what"] for fault in json.loads(out)["faults"]] == [f"{NAME}/8"]
 
 
-def test_what_is_damaged_or_unproven_is_not_bundled(
+def test_damaged_or_unproven_artifacts_are_not_bundled(
     command: Callable[..., tuple[int, str, str]], built: Path, tmp_path: Path
 ):
-    """A signature on it would say that all is well."""
+    """A signature would certify it."""
     unproven = make_artifact(
         tmp_path / "unproven", change=lambda m: m["verification"].update(passed=False)
     )

@@ -1,4 +1,4 @@
-"""Signatures by an identity, made and verified by the Sigstore client."""
+"""Signatures of an identity, made and verified by the Sigstore client."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from asrbuild.handover.ship.signing.trust import (
 from tests.handover.ship.making import CONTENT, make_artifact, variant_of
 
 WHO, ISSUER = "ci@example.com", "https://issuer.example.com"
-#: A Python that has no Sigstore library, wherever it is installed.
+#: A Python without the Sigstore library.
 WITHOUT = """
 import sys
 class Missing:
@@ -64,10 +64,10 @@ def without_library(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
 
-def test_signed_by_an_identity_alone(
+def test_an_identity_signs_without_a_key(
     instance: Any, artifact: Path, tmp_path: Path, command: Callable, config: Path
 ):
-    """With commands: no trust, then trust in the identity, then none again."""
+    """Commands pull without trust, with trust in the identity, then without it again."""
     bundle, there = tmp_path / "demo.asrb", tmp_path / "there"
     code, out, err = command(
         "bundle", artifact, bundle, "--sigstore", "--artifacts", artifact.parent.parent
@@ -93,10 +93,10 @@ def test_signed_by_an_identity_alone(
     assert "UNTRUSTED_SIGNER" in command(*pull)[2]
 
 
-def test_it_is_a_plain_sigstore_bundle(
+def test_the_signature_is_a_standard_sigstore_bundle(
     instance: Any, artifact: Path, tmp_path: Path, believed: Trust
 ):
-    """Proven by Sigstore's own command line, from the header's bytes alone."""
+    """Sigstore's own command line verifies it, from the header's bytes alone."""
     write_bundle(artifact, tmp_path / "demo.asrb", sign_in(None, print))
     envelope = header_of(tmp_path / "demo.asrb")["envelope"]
     signed = tmp_path / "signed"
@@ -132,15 +132,17 @@ def test_it_is_a_plain_sigstore_bundle(
     assert verify(ISSUER) == 1
 
 
-def test_a_key_signs_as_before(artifact: Path, tmp_path: Path, signer: Signer):
-    """Nothing of this is in what a key alone signs."""
+def test_signatures_of_a_key_are_unchanged(artifact: Path, tmp_path: Path, signer: Signer):
+    """A signature of a key alone has no fields of Sigstore."""
     write_bundle(artifact, tmp_path / "demo.asrb", signer)
     header = header_of(tmp_path / "demo.asrb")
     assert set(header) == {"envelope", "files", "format", "name", "version"}
     assert set(header["envelope"]) == {"payload", "payloadType", "signatures"}
 
 
-def test_a_key_and_an_identity(instance: Any, artifact: Path, tmp_path: Path, config: Path):
+def test_a_key_and_an_identity_sign_together(
+    instance: Any, artifact: Path, tmp_path: Path, config: Path
+):
     """Trust in one of the two signers is required and sufficient."""
     bundle = tmp_path / "demo.asrb"
     key = new_key("release", tmp_path / "publisher")
@@ -157,10 +159,10 @@ def test_a_key_and_an_identity(instance: Any, artifact: Path, tmp_path: Path, co
     assert WHO in str(caught.value)
 
 
-def test_a_channel_without_any_key(
+def test_a_channel_works_without_a_key(
     instance: Any, tmp_path: Path, config: Path, command: Callable, monkeypatch: pytest.MonkeyPatch
 ):
-    """Shipped, pointed at, moved back and pulled by identity alone."""
+    """An identity alone ships, moves the channel forth and back, and pulls."""
     store, remote = tmp_path / "artifacts", tmp_path / "remote"
     versions = [
         make_artifact(store, content={**CONTENT, "alphabet.txt": text}) for text in (b"a", b"b")
@@ -169,7 +171,7 @@ def test_a_channel_without_any_key(
     code, out, err = command(*ship, versions[0], remote)
     assert code == 0, err
     assert "@beta points at it (record 1)" in out
-    # Who signs believes itself for as long as that takes, and is no more trusted here for it.
+    # The signer trusts itself during the command only.
     code, out, err = command(*ship, versions[1], remote)
     assert code == 0, err
     assert "@beta points at it (record 2)" in out
@@ -182,7 +184,7 @@ def test_a_channel_without_any_key(
     assert command("key", "trust", "--identity", WHO, "--issuer", ISSUER)[0] == 0
     out = command(*history)[1]
     assert [(r["counter"], r["signer"]) for r in json.loads(out)] == [(3, WHO), (2, WHO), (1, WHO)]
-    # A reader far from here, with nothing but the identity.
+    # A reader on another machine, which trusts only the identity.
     reader = tmp_path / "reader"
     trust_identity(WHO, ISSUER, None, reader)
     monkeypatch.setenv("ASRBUILD_CONFIG", str(reader))
@@ -193,10 +195,10 @@ def test_a_channel_without_any_key(
     assert json.loads(out)["version"] == versions[0].name
 
 
-def test_what_is_there_is_not_signed_again(
+def test_an_existing_version_is_not_signed_again(
     instance: Any, artifact: Path, tmp_path: Path, command: Callable
 ):
-    """An entry in a public log stays permanently."""
+    """An entry in a public log is permanent."""
     store, remote = artifact.parent.parent, tmp_path / "remote"
     ship = ("ship", artifact, remote, "--sigstore", "--artifacts", store)
     before = len(instance.leaves)
@@ -206,7 +208,7 @@ def test_what_is_there_is_not_signed_again(
     assert len(instance.leaves) == before + 1
 
 
-def test_a_set_of_variants_on_a_remote(
+def test_a_set_is_signed_by_an_identity(
     instance: Any, tmp_path: Path, command: Callable, believed: Trust
 ):
     store, remote = tmp_path / "artifacts", tmp_path / "remote"
@@ -225,7 +227,9 @@ def test_a_set_of_variants_on_a_remote(
     assert (json.loads(out)["name"], json.loads(out)["signer"]) == ("old", WHO)
 
 
-def test_variants(instance: Any, tmp_path: Path, config: Path, command: Callable, believed: Trust):
+def test_a_bundle_of_variants_is_signed_by_an_identity(
+    instance: Any, tmp_path: Path, config: Path, command: Callable, believed: Trust
+):
     store = tmp_path / "artifacts"
     for name, ios in (("new", "18.0"), ("old", "15.0")):
         variant_of(store, name, ios, "15.0", name.encode())
@@ -239,10 +243,10 @@ def test_variants(instance: Any, tmp_path: Path, config: Path, command: Callable
     assert (json.loads(out)["name"], json.loads(out)["signer"]) == ("old", WHO)
 
 
-def test_a_log_of_the_second_version(
+def test_a_log_of_the_second_version_is_used(
     tmp_path: Path, artifact: Path, config: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """Rekor 2 knows no time: a timestamp authority says when it was."""
+    """Rekor 2 has no times, so a timestamp authority gives the time."""
     pytest.importorskip("sigstore.sign", reason="the extra sigstore is not installed")
     if shutil.which("openssl") is None:
         pytest.skip("there is no openssl to be the timestamp authority")
@@ -254,17 +258,17 @@ def test_a_log_of_the_second_version(
         monkeypatch.setenv("SIGSTORE_ID_TOKEN", instance.token("https://ci.example.com/release"))
         signer = sign_in(None, print)
         write_bundle(artifact, tmp_path / "demo.asrb", signer)
-    # The servers are gone, and nobody asks them.
+    # The servers have ended, and verification does not need them.
     material = header_of(tmp_path / "demo.asrb")["envelope"]["sigstore"]["verificationMaterial"]
     assert material["tlogEntries"][0]["kindVersion"]["version"] == "0.0.2"
     pulled = pull_bundle(tmp_path / "demo.asrb", tmp_path / "there", trust=signer.trust)
     assert pulled.signer == "https://ci.example.com/release"
 
 
-def test_the_keys_alone_prove_and_do_not_sign(
+def test_a_trusted_root_verifies_but_does_not_sign(
     instance: Any, artifact: Path, tmp_path: Path, believed: Trust
 ):
-    """A trusted_root.json, as instances publish it."""
+    """Instances publish a trusted_root.json."""
     bundle = tmp_path / "demo.asrb"
     write_bundle(artifact, bundle, sign_in(None, print))
     (tmp_path / "instance.json").write_text(json.dumps(instance.trusted_root()))
@@ -279,10 +283,10 @@ def test_the_keys_alone_prove_and_do_not_sign(
 
 
 @pytest.mark.parametrize("way", ["job", "browser"])
-def test_who_signs_is_asked(
+def test_the_identity_comes_from_the_job_or_the_browser(
     instance: Any, artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
 ):
-    """The provider of a CI job hands a token out for asking; a person has to sign in."""
+    """The provider of a CI job gives a token on request; a person must sign in."""
     from tests.handover.ship.instance import JOB, PERSON
 
     monkeypatch.delenv("SIGSTORE_ID_TOKEN")
@@ -305,7 +309,7 @@ def test_who_signs_is_asked(
     assert pull_bundle(tmp_path / "demo.asrb", tmp_path / "there", trust=signer.trust)
 
 
-def test_nobody_to_sign_as(instance: Any, monkeypatch: pytest.MonkeyPatch):
+def test_signing_without_an_identity_is_refused(instance: Any, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("SIGSTORE_ID_TOKEN", "no token")
     with pytest.raises(AsrbuildError, match="malformed"):
         sign_in(None, print)
@@ -315,10 +319,10 @@ def test_nobody_to_sign_as(instance: Any, monkeypatch: pytest.MonkeyPatch):
         sign_in(None, print)
 
 
-def test_every_kind_of_remote(
+def test_signatures_travel_through_every_remote(
     instance: Any, artifact: Path, tmp_path: Path, address: str, believed: Trust, config: Path
 ):
-    """The signatures are in the header and in the record, and go where those go."""
+    """They are part of the header and of the record."""
     remote = open_remote(address)
     ship(artifact, remote, signer=sign_in(None, print), trust=believed, channel="beta")
     (pulled,) = pull("demo-dynamic@beta", remote, tmp_path / "there", trust=believed, config=config)
@@ -326,17 +330,17 @@ def test_every_kind_of_remote(
     assert tree_digests(pulled.path) == tree_digests(artifact)
 
 
-def test_servers_that_say_no(
+def test_failing_servers_are_reported(
     instance: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, artifact: Path
 ):
-    """Neither a bundle nor a traceback."""
+    """They leave neither a bundle nor a traceback."""
     config = instance.trust_config()
     signer = sign_in(None, print)
     config["signingConfig"]["caUrls"][0]["url"] = "http://127.0.0.1:9"
     (tmp_path / "instance.json").write_text(json.dumps(config))
     with pytest.raises(AsrbuildError, match="signing in to Sigstore failed"):
         sign_in(None, print)
-    # A log whose entries nobody could prove: what was signed is looked at as by a stranger.
+    # The entries of this log cannot be verified; a new signature is checked as a reader would.
     monkeypatch.setattr(instance, "ahead", 3600)
     with pytest.raises(AsrbuildError, match="proving the new signature failed"):
         write_bundle(artifact, tmp_path / "demo.asrb", signer)
@@ -378,8 +382,8 @@ def test_identities_are_listed_and_exact(config: Path, command: Callable):
         read_trust(config)
 
 
-def test_without_the_extra(instance: Any, artifact: Path, tmp_path: Path, config: Path):
-    """One clear error where it is needed, and nothing else is missed."""
+def test_a_missing_extra_is_named(instance: Any, artifact: Path, tmp_path: Path, config: Path):
+    """It is one clear error for commands that require it; all others work."""
     identity, key = sign_in(None, print), new_key("release", config)
     write_bundle(artifact, tmp_path / "identity.asrb", identity)
     write_bundle(artifact, tmp_path / "key.asrb", key)

@@ -72,7 +72,7 @@ def test_a_device_gets_the_first_that_its_system_loads(
     assert [a.name for a in lookup.list_artifacts(tmp_path / "device")] == [name]
 
 
-def test_a_limit_on_the_size_passes_over_what_is_larger(bundle: Path, tmp_path: Path, trust: Trust):
+def test_a_limit_on_the_size_skips_larger_variants(bundle: Path, tmp_path: Path, trust: Trust):
     (pulled,) = pull_variants(
         bundle, tmp_path / "device", trust=trust, system="iOS17", max_bytes=100
     )
@@ -92,7 +92,9 @@ def test_a_limit_on_the_size_passes_over_what_is_larger(bundle: Path, tmp_path: 
         ("iOS17.x", "iOS17.x is not a system"),
     ],
 )
-def test_systems_without_one(bundle: Path, tmp_path: Path, trust: Trust, system: str, message: str):
+def test_systems_without_a_variant_are_refused(
+    bundle: Path, tmp_path: Path, trust: Trust, system: str, message: str
+):
     with pytest.raises(AsrbuildError, match="^" + message) as caught:
         pull_variants(bundle, tmp_path / "device", trust=trust, system=system)
     assert caught.value.key == "--os"
@@ -108,7 +110,9 @@ def test_without_a_system_all_are_unpacked(
         assert tree_digests(one.path) == tree_digests(origin)
 
 
-def test_what_variants_share_is_stored_once(bundle: Path, trust: Trust, artifacts: list[Path]):
+def test_files_that_variants_share_are_stored_once(
+    bundle: Path, trust: Trust, artifacts: list[Path]
+):
     found, _ = check_variants(bundle, trust)
     sizes = [file.bytes for file in found.contents]
     assert bundle.stat().st_size == 12 + len(found.raw) + sum(sizes)
@@ -137,7 +141,9 @@ def test_an_artifact_given_twice_is_refused(artifacts: list[Path], tmp_path: Pat
     assert not (tmp_path / "twice.asrb").exists()
 
 
-def test_the_commands(command: Callable, artifacts: list[Path], tmp_path: Path):
+def test_the_commands_bundle_list_and_pull_variants(
+    command: Callable, artifacts: list[Path], tmp_path: Path
+):
     bundle, device = tmp_path / "demo.asrb", tmp_path / "device"
     code, out, err = command("bundle", *artifacts, bundle, "--json")
     assert code == 0, err
@@ -183,7 +189,7 @@ systems = st.lists(st.integers(1, 30), min_size=1, max_size=3)
 
 @given(st.lists(st.tuples(systems, st.integers(0, 9)), max_size=5), systems, st.integers(0, 9))
 def test_the_choice_is_the_first_that_fits(offered, system, largest):
-    """Against the rule written another way: versions as one number each."""
+    """The rule is compared with another implementation, in which a version is one number."""
 
     def number(version: list[int]) -> int:
         first, second, third = (*version, 0, 0)[:3]
@@ -216,7 +222,7 @@ def test_the_choice_is_the_first_that_fits(offered, system, largest):
             choose(variants, asked, largest)
 
 
-def test_a_package_that_needs_no_macos_is_never_chosen_there(tmp_path: Path, signer: Signer):
+def test_a_package_without_macos_is_not_chosen_there(tmp_path: Path, signer: Signer):
     def for_ios_only(fields: dict[str, Any]) -> None:
         fields["model"]["minimum_os"] = {"iOS": "17"}
 

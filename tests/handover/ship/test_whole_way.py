@@ -1,6 +1,6 @@
 """From build to transcript on the command line: build, ship, channel, pull, transcribe.
 
-The app team's home is clean: no keys, no store, no cache; it has the public key and an address.
+The app team's home has no keys, store or cache, only the public key and an address.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ NAME = "demo-static-mlprogram"
 
 @dataclass(frozen=True)
 class Home:
-    """A person's machine: a working folder and a home of its own."""
+    """A person's machine: one folder that is both the working folder and the home."""
 
     folder: Path
 
     def run(self, *arguments: str) -> Finished:
-        """One command; ``folder`` is both where it runs and the home it knows."""
+        """Runs a command in ``folder``, which is also its home."""
         return run_asrbuild(
             *arguments,
             cwd=self.folder,
@@ -50,7 +50,7 @@ def maker(tmp_path_factory: pytest.TempPathFactory) -> Home:
 
 @pytest.fixture(scope="module")
 def versions(maker: Home) -> dict[int, str]:
-    """Steps of a chunk -> version."""
+    """The versions by the steps of a chunk."""
     found = {}
     for path in (maker.folder / "artifacts" / NAME).iterdir():
         if path.is_dir() and not path.is_symlink():
@@ -62,7 +62,7 @@ def versions(maker: Home) -> dict[int, str]:
 
 @pytest.fixture(params=["folder", "s3", "oci", "web"])
 def addresses(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, str]:
-    """Where to ship to and where to pull from."""
+    """The addresses for shipping and for pulling."""
     if request.param == "s3":
         bucket = request.getfixturevalue("bucket")
         return bucket, bucket
@@ -76,7 +76,7 @@ def addresses(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, str]
     return str(tmp_path / "remote"), str(tmp_path / "remote")
 
 
-def test_from_a_config_to_words_at_the_app_team(
+def test_an_app_team_transcribes_with_a_shipped_artifact(
     maker: Home, versions: dict[int, str], addresses: tuple[str, str], tmp_path: Path
 ) -> None:
     to, at = addresses
@@ -103,7 +103,7 @@ def test_from_a_config_to_words_at_the_app_team(
         assert path.name == versions[steps]
         _speaks(team, path)
 
-    # The channel moves on, and back; whoever pulls follows.
+    # The channel moves forth and back; pulls follow it.
     assert maker.run("channel", "set", NAME, "stable", versions[32], "--remote", to).code == 0
     assert _pull(team, "stable", at).name == versions[32]
     assert maker.run("channel", "rollback", NAME, "stable", "--remote", to).code == 0
@@ -116,8 +116,10 @@ def test_from_a_config_to_words_at_the_app_team(
     ]
 
 
-def test_one_file_is_enough(maker: Home, versions: dict[int, str], tmp_path: Path) -> None:
-    """The same, by a bundle that somebody sends."""
+def test_an_app_team_transcribes_with_a_bundle(
+    maker: Home, versions: dict[int, str], tmp_path: Path
+) -> None:
+    """The bundle is one file, which can be sent in any way."""
     file = tmp_path / "demo.asrb"
     assert maker.run("bundle", f"{NAME}/{versions[16]}", str(file)).code == 0
     team = Home(tmp_path / "team")
@@ -128,7 +130,7 @@ def test_one_file_is_enough(maker: Home, versions: dict[int, str], tmp_path: Pat
     assert "UNTRUSTED_SIGNER" in untrusted.err
     assert f"file: {file}" in untrusted.err
     assert team.run("key", "trust", str(public)).code == 0
-    # As it is, before anything of it is kept.
+    # The bundle is inspected before its artifact is in the store.
     _speaks(team, file)
     assert team.run("verify", str(file)).out.splitlines()[-1] == str(file)
     shown = team.json("show", str(file))
@@ -149,7 +151,7 @@ def _pull(team: Home, channel: str, at: str) -> Path:
 
 
 def _speaks(team: Home, path: Path) -> None:
-    """Proves what was pulled again from its bytes, and has it transcribe."""
+    """Verifies the pulled artifact again from its bytes, and transcribes with it."""
     verified = team.run("verify", str(path))
     assert verified.code == 0, verified.out + verified.err
     assert "every file is as release (" in verified.out

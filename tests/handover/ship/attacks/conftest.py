@@ -1,4 +1,4 @@
-"""The check of every attack: the exact refusal, nothing written, bounded memory and time."""
+"""The checks of every attack: the exact refusal, no written file, bounded memory and time."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from asrbuild.handover.ship.signing.keys import Signer
 from asrbuild.handover.ship.signing.trust import Trust
 from tests.handover.ship.making import CONTENT, Forgery, make_artifact, variant_of
 
-#: Of the processor, so that a busy machine is no finding; an attack that sleeps is the caller's.
+#: Processor time, so that a busy machine does not fail a test; sleeping is not measured.
 MAX_SECONDS = 5.0
-#: The most that any attack below takes is a header of the largest size, parsed.
+#: The largest use by an attack is a parsed header of the largest size.
 MAX_BYTES = 48 << 20
 Attack = Callable[[], object]
 
@@ -28,7 +28,7 @@ Attack = Callable[[], object]
 def everything(folder: Path) -> dict[str, tuple[int, int]]:
     """Every file, link and device below a folder, with its inode and size.
 
-    What channels were seen to say is left out: that is remembered of a refused pull too.
+    The file of channels seen is left out: a refused pull writes it too.
     """
     found = {}
     for base, folders, names in os.walk(folder):
@@ -53,7 +53,7 @@ def artifacts(tmp_path: Path) -> list[Path]:
 
 @pytest.fixture
 def refused(tmp_path: Path) -> Callable[[Refusal, Attack], Refused]:
-    """Runs an attack and gives the refusal, once it was cheap and left nothing behind.
+    """Runs an attack, checks that it was cheap and left nothing behind, and returns the refusal.
 
     ``victim/`` is where the attack may write if it succeeds; all of ``tmp_path`` is watched.
     """
@@ -115,7 +115,7 @@ def versions(tmp_path: Path) -> list[Path]:
 
 @pytest.fixture
 def remote(tmp_path: Path, versions: list[Path], signer: Signer, trust: Trust) -> Path:
-    """A folder to which two versions were shipped; beta has pointed at each."""
+    """A remote folder with two versions; beta has pointed at each."""
     folder = tmp_path / "remote"
     for version in versions[:2]:
         ship(version, open_remote(str(folder)), signer=signer, trust=trust, channel="beta")

@@ -29,7 +29,7 @@ def endless(handler: Any, length: str | None = None) -> None:
         while True:
             handler.wfile.write(bytes(1 << 16))
     except OSError:
-        return  # the reader has left
+        return  # the reader has disconnected
 
 
 def respond(handler: Any, status: int, headers: dict[str, str], content: bytes = b"") -> None:

@@ -1,4 +1,4 @@
-"""Hostile bundles. Each is refused for its exact reason, before anything is written."""
+"""Each hostile bundle is refused for its exact reason, before a file is written."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ Refuse = Callable[..., Refused]
 R = Refusal
 
 
-def test_the_forger_can_write_a_good_one(
+def test_a_bundle_without_a_fault_is_accepted(
     forgery: Forgery, signer: Signer, tmp_path: Path, trust: Trust
 ):
-    """Else the tests below would refuse its mistakes instead of its attacks."""
+    """Otherwise the tests below could fail for a mistake of the forgery instead of the attack."""
     forgery.add("zz/extra.txt", b"harmless")
     forgery.subjects()
     (tmp_path / "good.asrb").write_bytes(forgery.bytes(signer))
@@ -74,14 +74,14 @@ HOSTILE_PATHS = {
 
 
 @pytest.mark.parametrize("path", HOSTILE_PATHS.values(), ids=HOSTILE_PATHS.keys())
-def test_paths(forgery: Forgery, signer: Signer, attack: Callable, path: str):
+def test_hostile_paths_are_refused(forgery: Forgery, signer: Signer, attack: Callable, path: str):
     forgery.add(path)
     forgery.sort()
     forgery.subjects()
     attack(R.UNSAFE_PATH, forgery.bytes(signer))
 
 
-def test_duplicate_names(forgery: Forgery, signer: Signer, attack: Callable):
+def test_duplicate_names_are_refused(forgery: Forgery, signer: Signer, attack: Callable):
     forgery.add("alphabet.txt")
     forgery.sort()
     forgery.subjects()
@@ -89,7 +89,9 @@ def test_duplicate_names(forgery: Forgery, signer: Signer, attack: Callable):
 
 
 @pytest.mark.parametrize("path", ["ALPHABET.TXT", "Manifest.json", "MODEL.mlpackage/Data/x"])
-def test_case_clashes(forgery: Forgery, signer: Signer, attack: Callable, path: str):
+def test_names_that_differ_only_in_case_are_refused(
+    forgery: Forgery, signer: Signer, attack: Callable, path: str
+):
     forgery.add(path)
     forgery.sort()
     forgery.subjects()
@@ -97,14 +99,16 @@ def test_case_clashes(forgery: Forgery, signer: Signer, attack: Callable, path: 
 
 
 @pytest.mark.parametrize("path", ["alphabet.txt/x", "model.mlpackage"])
-def test_a_file_that_is_a_folder(forgery: Forgery, signer: Signer, attack: Callable, path: str):
+def test_a_file_that_is_also_a_folder_is_refused(
+    forgery: Forgery, signer: Signer, attack: Callable, path: str
+):
     forgery.add(path)
     forgery.sort()
     forgery.subjects()
     attack(R.PATH_CONFLICT, forgery.bytes(signer))
 
 
-def test_another_order(forgery: Forgery, signer: Signer, attack: Callable):
+def test_another_order_of_files_is_refused(forgery: Forgery, signer: Signer, attack: Callable):
     forgery.files.reverse()
     forgery.contents.reverse()
     forgery.subjects()
@@ -130,15 +134,17 @@ def test_another_order(forgery: Forgery, signer: Signer, attack: Callable):
     ],
     ids=str,
 )
-def test_links_devices_and_other_entries(
+def test_links_devices_and_other_entries_are_refused(
     forgery: Forgery, signer: Signer, attack: Callable, entry: object
 ):
     header = forgery.header(signer) | {"files": [*forgery.files, entry]}
     attack(R.HEADER_MALFORMED, assemble(canonical_json(header).encode(), b""))
 
 
-def test_a_bomb_has_no_way_to_be_written(forgery: Forgery, signer: Signer, attack: Callable):
-    """Sizes that are claimed and not there: refused by the file's own size, nothing allocated."""
+def test_claimed_sizes_without_content_are_refused(
+    forgery: Forgery, signer: Signer, attack: Callable
+):
+    """The file's own size refutes them, without an allocation."""
     forgery.add("zeros", b"")
     forgery.files[-1]["bytes"] = MAX_TOTAL // 2
     forgery.subjects()
@@ -146,14 +152,16 @@ def test_a_bomb_has_no_way_to_be_written(forgery: Forgery, signer: Signer, attac
 
 
 @pytest.mark.parametrize("size", [MAX_TOTAL, 10**18, 10**300])
-def test_sizes_beyond_all_bounds(forgery: Forgery, signer: Signer, attack: Callable, size: int):
+def test_sizes_beyond_the_bounds_are_refused(
+    forgery: Forgery, signer: Signer, attack: Callable, size: int
+):
     forgery.add("zeros", b"")
     forgery.files[-1]["bytes"] = size
     forgery.subjects()
     attack(R.TOO_LARGE, forgery.bytes(signer))
 
 
-def test_a_sparse_bundle_of_a_terabyte(
+def test_a_sparse_bundle_of_a_terabyte_is_refused(
     forgery: Forgery, signer: Signer, tmp_path: Path, trust: Trust, refused: Refuse
 ):
     path = tmp_path / "sparse.asrb"
@@ -162,21 +170,21 @@ def test_a_sparse_bundle_of_a_terabyte(
     refused(R.TRAILING_BYTES, lambda: check_bundle(path, trust))
 
 
-def test_too_many_files(forgery: Forgery, signer: Signer, attack: Callable):
+def test_too_many_files_are_refused(forgery: Forgery, signer: Signer, attack: Callable):
     for number in range(MAX_FILES):
         forgery.add(f"zz/{number:05}", b"")
-    # Not signed at length: the list is refused before the signature is read.
+    # The list is not signed, because it is refused before the signature is read.
     attack(R.TOO_MANY_FILES, forgery.bytes(signer))
 
 
-def test_a_huge_manifest(forgery: Forgery, signer: Signer, attack: Callable):
+def test_a_huge_manifest_is_refused(forgery: Forgery, signer: Signer, attack: Callable):
     at = next(n for n, file in enumerate(forgery.files) if file["path"] == "manifest.json")
     forgery.files[at]["bytes"] = MAX_MANIFEST + 1
     attack(R.TOO_LARGE, forgery.bytes(signer))
 
 
 @pytest.mark.parametrize("needed", ["manifest.json", "SHA256SUMS"])
-def test_without_what_every_artifact_has(
+def test_a_bundle_without_a_required_file_is_refused(
     forgery: Forgery, signer: Signer, attack: Callable, needed: str
 ):
     at = next(n for n, file in enumerate(forgery.files) if file["path"] == needed)
@@ -209,34 +217,34 @@ HOSTILE_HEADERS = {
 
 
 @pytest.mark.parametrize("header", HOSTILE_HEADERS.values(), ids=HOSTILE_HEADERS.keys())
-def test_headers(attack: Callable, header: bytes):
+def test_hostile_headers_are_refused(attack: Callable, header: bytes):
     attack(R.HEADER_MALFORMED, assemble(header, b""))
 
 
-def test_a_header_with_a_key_twice_and_a_good_signature(
+def test_a_header_with_a_duplicate_key_is_refused(
     forgery: Forgery, signer: Signer, attack: Callable
 ):
-    """Two readers could see two names; neither is believed."""
+    """Two readers could read two names from it."""
     raw = canonical_json(forgery.header(signer)).replace('"name":', '"name":"other","name":', 1)
     attack(R.HEADER_MALFORMED, assemble(raw.encode(), b"".join(forgery.contents)))
 
 
-def test_header_lengths(attack: Callable):
+def test_wrong_header_lengths_are_refused(attack: Callable):
     attack(R.HEADER_TOO_LARGE, MAGIC + struct.pack("<I", 0xFFFFFFFF) + b"{}")
     attack(R.HEADER_TOO_LARGE, MAGIC + struct.pack("<I", MAX_HEADER + 1) + bytes(MAX_HEADER + 1))
     attack(R.TRUNCATED, MAGIC + struct.pack("<I", 100) + b"{}")
     attack(R.TRUNCATED, MAGIC + b"\x00")
 
 
-def test_other_files_and_formats(forgery: Forgery, signer: Signer, attack: Callable):
+def test_other_files_and_formats_are_refused(forgery: Forgery, signer: Signer, attack: Callable):
     attack(R.NOT_A_BUNDLE, b"")
     attack(R.NOT_A_BUNDLE, b"PK\x03\x04 and so on")
-    attack(R.NOT_A_BUNDLE, b"\x89ASR\n\x1a\n" + bytes(20))  # as text-mode transfer leaves it
+    attack(R.NOT_A_BUNDLE, b"\x89ASR\n\x1a\n" + bytes(20))  # after a transfer in text mode
     forgery.format = "asrbuild-bundle/2\x1b[2J"
     attack(R.UNKNOWN_FORMAT, forgery.bytes(signer))
 
 
-def test_what_is_no_plain_file(tmp_path: Path, trust: Trust, refused: Refuse):
+def test_links_pipes_and_folders_are_refused(tmp_path: Path, trust: Trust, refused: Refuse):
     os.mkfifo(tmp_path / "pipe.asrb")
     (tmp_path / "folder.asrb").mkdir()
     for path in (tmp_path / "pipe.asrb", Path("/dev/zero"), Path("/dev/null")):
@@ -265,7 +273,7 @@ def test_an_artifact_with_a_link_or_a_device_is_not_bundled(
     ["../../etc", "a/b", "", "..", "latest", "nul", "x" * 101, "a\x1b[2J", "a\nb", "a b", 7, None],
     ids=repr,
 )
-def test_hostile_names_and_versions(
+def test_hostile_names_and_versions_are_refused(
     forgery: Forgery, signer: Signer, attack: Callable, name: object
 ):
     good = forgery.name
@@ -278,12 +286,12 @@ def test_hostile_names_and_versions(
 # Signatures ------------------------------------------------------------------------------------
 
 
-def test_wrong_signer(forgery: Forgery, stranger: Signer, attack: Callable):
+def test_an_untrusted_signer_is_refused(forgery: Forgery, stranger: Signer, attack: Callable):
     error = attack(R.UNTRUSTED_SIGNER, forgery.bytes(stranger))
     assert stranger.keyid[:12] in str(error)
 
 
-def test_a_strangers_signature_under_a_trusted_id(
+def test_an_untrusted_signature_under_a_trusted_id_is_refused(
     forgery: Forgery, signer: Signer, stranger: Signer, attack: Callable
 ):
     header = forgery.header(stranger)
@@ -291,7 +299,7 @@ def test_a_strangers_signature_under_a_trusted_id(
     attack(R.BAD_SIGNATURE, assemble(canonical_json(header).encode(), b"".join(forgery.contents)))
 
 
-def test_a_wrong_signature_is_not_saved_by_a_right_one(
+def test_a_wrong_signature_beside_a_right_one_is_refused(
     forgery: Forgery, signer: Signer, attack: Callable
 ):
     header = forgery.header(signer)
@@ -300,20 +308,20 @@ def test_a_wrong_signature_is_not_saved_by_a_right_one(
     attack(R.BAD_SIGNATURE, assemble(canonical_json(header).encode(), b"".join(forgery.contents)))
 
 
-def test_no_signature(forgery: Forgery, signer: Signer, attack: Callable):
+def test_an_unsigned_bundle_is_refused(forgery: Forgery, signer: Signer, attack: Callable):
     header = forgery.header(signer)
     header["envelope"]["signatures"] = []
     attack(R.NOT_SIGNED, assemble(canonical_json(header).encode(), b"".join(forgery.contents)))
 
 
-def test_a_thousand_signatures(forgery: Forgery, signer: Signer, attack: Callable):
+def test_a_thousand_signatures_are_refused(forgery: Forgery, signer: Signer, attack: Callable):
     header = forgery.header(signer)
     header["envelope"]["signatures"] *= 1000
     attack(R.HEADER_MALFORMED, assemble(canonical_json(header).encode(), b""))
 
 
-def test_a_signature_of_another_type(forgery: Forgery, signer: Signer, attack: Callable):
-    """What the key signed as another type, such as a channel's record, is not a statement."""
+def test_a_signature_of_another_type_is_refused(forgery: Forgery, signer: Signer, attack: Callable):
+    """A signature of the key on another type, such as a channel's record, is not a statement."""
     from asrbuild.handover.ship.signing.envelope import sign
 
     header = forgery.header(signer)
@@ -325,13 +333,17 @@ def test_a_signature_of_another_type(forgery: Forgery, signer: Signer, attack: C
     attack(R.BAD_SIGNATURE, assemble(canonical_json(header).encode(), body))
 
 
-def test_a_statement_about_something_else(forgery: Forgery, signer: Signer, attack: Callable):
-    """The signature of one artifact, moved to another with one byte more."""
+def test_a_statement_about_another_artifact_is_refused(
+    forgery: Forgery, signer: Signer, attack: Callable
+):
+    """The signature is moved to an artifact with one more byte."""
     forgery.add("zz.sh")
     attack(R.STATEMENT_MISMATCH, forgery.bytes(signer))
 
 
-def test_a_signed_version_under_a_newer_name(forgery: Forgery, signer: Signer, attack: Callable):
+def test_a_signed_version_under_a_newer_name_is_refused(
+    forgery: Forgery, signer: Signer, attack: Callable
+):
     forgery.version = "9.9.9+0123456789ab"
     attack(R.STATEMENT_MISMATCH, forgery.bytes(signer))
 
@@ -339,8 +351,10 @@ def test_a_signed_version_under_a_newer_name(forgery: Forgery, signer: Signer, a
 # Contents --------------------------------------------------------------------------------------
 
 
-def test_swapped_manifest(forgery: Forgery, signer: Signer, tmp_path: Path, attack: Callable):
-    """Another artifact's manifest in this one's place: first only swapped, then signed as well."""
+def test_a_swapped_manifest_is_refused(
+    forgery: Forgery, signer: Signer, tmp_path: Path, attack: Callable
+):
+    """The manifest of another artifact is first only swapped in, then signed as well."""
     other = make_artifact(tmp_path / "others", name="other")
     at = next(n for n, file in enumerate(forgery.files) if file["path"] == "manifest.json")
     content = (other / "manifest.json").read_bytes()
@@ -353,8 +367,10 @@ def test_swapped_manifest(forgery: Forgery, signer: Signer, tmp_path: Path, atta
     attack(R.IDENTITY_MISMATCH, forgery.bytes(signer))
 
 
-def test_swapped_weights_that_the_key_signed(forgery: Forgery, signer: Signer, attack: Callable):
-    """The manifest still lists the old ones."""
+def test_swapped_weights_are_refused_even_if_signed(
+    forgery: Forgery, signer: Signer, attack: Callable
+):
+    """The manifest still lists the old weights."""
     at = next(n for n, file in enumerate(forgery.files) if file["path"] == "model.mlmodel")
     forgery.contents[at] = b"other weights"
     forgery.files[at] |= {"bytes": 13, "sha256": hashlib.sha256(forgery.contents[at]).hexdigest()}
@@ -362,8 +378,10 @@ def test_swapped_weights_that_the_key_signed(forgery: Forgery, signer: Signer, a
     attack(R.MANIFEST_MISMATCH, forgery.bytes(signer))
 
 
-def test_a_version_that_is_not_its_contents(forgery: Forgery, signer: Signer, attack: Callable):
-    """Manifest, header and signature agree on a version whose digest is another content's."""
+def test_a_version_that_contradicts_the_contents_is_refused(
+    forgery: Forgery, signer: Signer, attack: Callable
+):
+    """Manifest, header and signature agree on a version with the digest of another content."""
     at = next(n for n, file in enumerate(forgery.files) if file["path"] == "manifest.json")
     manifest = json.loads(forgery.contents[at])
     forgery.version = manifest["version"] = "1.0.0+0123456789ab"
@@ -376,10 +394,10 @@ def test_a_version_that_is_not_its_contents(forgery: Forgery, signer: Signer, at
     attack(R.IDENTITY_MISMATCH, forgery.bytes(signer))
 
 
-def test_a_bundle_that_changes_between_two_readings(
+def test_a_bundle_that_changes_between_two_readings_is_refused(
     artifact: Path, tmp_path: Path, signer: Signer, trust: Trust, refused: Refuse, monkeypatch
 ):
-    """The second reading proves the bytes again."""
+    """The second reading verifies the bytes again."""
     from asrbuild.handover.ship.formats import bundle
 
     path = tmp_path / "hostile.asrb"
@@ -465,13 +483,13 @@ def test_any_value_in_any_place_is_refused(
     try:
         raw = canonical_json({**header, key: change}).encode()
     except AsrbuildError:
-        return  # infinity: no JSON
+        return  # infinity: not JSON
     (folder / "odd.asrb").write_bytes(assemble(raw, good[12 + length :]))
     with pytest.raises(Refused):
         check_bundle(folder / "odd.asrb", trust)
 
 
-def test_contents_are_of_more_than_one_kind():
+def test_the_tests_cover_empty_and_large_files_and_folders():
     """The artifacts above have an empty file, a large one and a folder."""
     assert {len(data) for data in CONTENT.values()} > {0}
     assert any("/" in path for path in CONTENT)

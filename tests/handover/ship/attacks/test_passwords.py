@@ -1,4 +1,4 @@
-"""Passwords and tokens: each goes to its own host alone."""
+"""Each password and token is sent to its own host only."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ NAME = "demo-dynamic"
         ("", "the registry requires authentication"),
     ],
 )
-def test_a_registry_that_wants_a_login(
+def test_a_registry_that_requires_a_login_is_used_with_a_password(
     fetch: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, challenge: str, message: str
 ):
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "nobody"))
@@ -50,7 +50,7 @@ def test_a_registry_that_wants_a_login(
         fetch(f"{NAME}@beta", address.replace("http", "oci"))
 
 
-def test_a_password_that_is_wrong(fetch: Any, monkeypatch: pytest.MonkeyPatch):
+def test_a_wrong_password_is_reported(fetch: Any, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("ASRBUILD_OCI_USER", "me")
     monkeypatch.setenv("ASRBUILD_OCI_PASSWORD", "wrong")
     asked = []
@@ -88,7 +88,7 @@ def _challenge(text: str) -> Callable[[Any], object]:
 
 
 @pytest.mark.parametrize("hosts", [None, "", "registry.example.com", "127.0.0.1", "localhost:1"])
-def test_a_password_of_the_environment_goes_to_its_host_alone(
+def test_a_password_of_the_environment_is_sent_to_its_host_only(
     fetch: Any, listening: Any, monkeypatch: pytest.MonkeyPatch, hosts: str | None
 ):
     monkeypatch.setenv("ASRBUILD_OCI_USER", "me")
@@ -109,10 +109,10 @@ def test_a_password_of_the_environment_goes_to_its_host_alone(
 
 
 @pytest.mark.parametrize("kept", ["docker", "environment"])
-def test_a_registry_that_sends_us_elsewhere_for_a_token(
+def test_a_token_server_gets_a_password_only_if_listed(
     fetch: Any, listening: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: str
 ):
-    """Its password goes along where that host is listed; what is public needs none."""
+    """A host without a listed password gets none, which is enough for public artifacts."""
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
     answers = [lambda handler: respond(handler, 401, {})]
     with listening(lambda handler: answers[0](handler)) as elsewhere:
@@ -146,7 +146,7 @@ def test_a_registry_that_sends_us_elsewhere_for_a_token(
     "realm",
     ["http://example.com/t", "http://127.0.0.1:1/t", "https://a@example.com/t", "x\x1b://y"],
 )
-def test_a_registry_with_tls_sends_us_to_nothing_less(realm: str):
+def test_a_registry_with_tls_cannot_name_a_token_server_without(realm: str):
     remote: Any = open_remote("oci://example.com/models")
     with pytest.raises(AsrbuildError, match="requires authentication"):
         remote._registry._answer_to(f'Bearer realm="{realm}"')
@@ -158,7 +158,7 @@ def test_a_registry_with_tls_sends_us_to_nothing_less(realm: str):
 
 
 @pytest.mark.parametrize("kind", ["another host", "another port"])
-def test_a_redirect_takes_no_password_along(
+def test_a_redirect_does_not_carry_a_password(
     fetch: Any, listening: Any, monkeypatch: pytest.MonkeyPatch, kind: str
 ):
     monkeypatch.setenv("ASRBUILD_OCI_USER", "me")
@@ -187,8 +187,8 @@ def test_a_redirect_takes_no_password_along(
     assert not asked
 
 
-def test_a_registry_that_answers_with_something_else(refused: Refuse, trust: Trust):
-    """Manifests that are not ours, point elsewhere or claim to be huge."""
+def test_unexpected_answers_of_a_registry_are_refused(refused: Refuse, trust: Trust):
+    """The answers are foreign manifests, or point elsewhere, or claim to be huge."""
     answers: dict[str, bytes] = {}
 
     def body(handler: Any) -> None:
@@ -216,10 +216,10 @@ def test_a_registry_that_answers_with_something_else(refused: Refuse, trust: Tru
 
 
 @pytest.mark.parametrize("elsewhere", ["file:///etc/passwd", "ftp://127.0.0.1/x", "data:,x"])
-def test_a_registry_that_names_an_address_off_the_web(
+def test_addresses_of_a_registry_that_are_not_http_are_refused(
     tmp_path: Path, refused: Refuse, elsewhere: str
 ):
-    """As the next page of a list, as where to upload, and as who hands out tokens."""
+    """The registry names them as a list's next page, the place of an upload or a token server."""
 
     class Away(Quiet):
         def do_GET(self) -> None:  # noqa: N802 - what http.server calls
@@ -243,8 +243,8 @@ def test_a_registry_that_names_an_address_off_the_web(
         open_remote(address.replace("http", "oci")).header("demo", "1.0.0")
 
 
-def test_pages_without_end(refused: Refuse):
-    """Each within its limit; together they are not."""
+def test_endless_pages_are_refused(refused: Refuse):
+    """Each page is within its limit, but not all together."""
     content = json.dumps({"repositories": ["x" * 100] * 40_000}).encode()
 
     def page(handler: Any) -> None:
@@ -263,19 +263,19 @@ def test_pages_without_end(refused: Refuse):
         ("http://example.com/v2/x", False),
     ],
 )
-def test_where_a_token_is_sent(url: str, told: bool):
-    """To the registry itself, and never past TLS, wherever it says that uploads go."""
+def test_a_token_is_sent_to_its_registry_only(url: str, told: bool):
+    """It is not sent without TLS, nor to other hosts that the registry names for uploads."""
     remote: Any = open_remote("oci://example.com/models")
     assert bool(remote._registry._login(url, "Bearer secret")) is told
 
 
-def test_tokens_of_files_that_are_sent_side_by_side(
+def test_concurrent_uploads_keep_their_write_tokens(
     registry: str, versions: list[Path], signer: Signer, trust: Trust
 ):
-    """One that may only read does not take the place of one that may write, in another thread.
+    """A token for reading does not replace one for writing in another thread.
 
-    All expire when the first file is looked for; one thread then begins to upload, and goes on
-    when the others have got their new tokens to read with.
+    All tokens expire with the first request; one thread then begins to upload, and continues when
+    the others have new tokens for reading.
     """
     upstream = registry.removeprefix("oci://").partition("/")[0]
     valid: set[str] = set()
@@ -294,7 +294,7 @@ def test_tokens_of_files_that_are_sent_side_by_side(
                     pushing.wait(20)
                 respond(self, 200, {}, json.dumps({"token": token}).encode())
                 if later:
-                    time.sleep(0.2)  # until the client has kept it
+                    time.sleep(0.2)  # until the client has stored the token
                     reading.set()
                 if kind == "push":
                     pushing.set()
@@ -316,7 +316,7 @@ def test_tokens_of_files_that_are_sent_side_by_side(
             if self.command == "POST":
                 reading.wait(20)
             elif self.command == "HEAD" and pushing.is_set():
-                time.sleep(0.5)  # the others come to upload, and to write, only after the first
+                time.sleep(0.5)  # the others upload only after the first
             asked = http.client.HTTPConnection(upstream)
             asked.request(self.command, self.path, body, dict(self.headers))
             answer = asked.getresponse()

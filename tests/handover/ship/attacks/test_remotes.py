@@ -1,4 +1,4 @@
-"""Hostile remotes: an attacker can write to one, or answer in its place, but has no key."""
+"""Hostile remotes: the attacker can write to one, or answer in its place, but has no key."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ BETA = Path("artifacts", NAME, "channels", "beta")
 
 @pytest.fixture
 def have_seen(fetch: Any, remote: Path, tmp_path: Path) -> None:
-    """Somebody has pulled, and then empties the store."""
+    """A reader has pulled once and emptied its store."""
     fetch(f"{NAME}@beta", remote)
     shutil.rmtree(tmp_path / "victim" / "store")
     (tmp_path / "victim" / "store").mkdir()
 
 
-def test_a_stranger_is_refused_by_the_name_of_the_place(
+def test_an_untrusted_signer_is_refused_with_the_remotes_address(
     remote: Path, versions: list[Path], stranger: Signer, config: Path, tmp_path: Path
 ):
     trust = read_trust(tmp_path / "strange")
@@ -61,7 +61,7 @@ def test_a_stranger_is_refused_by_the_name_of_the_place(
 
 @pytest.mark.usefixtures("have_seen")
 @pytest.mark.parametrize("how", ["newest deleted", "all deleted", "old one in its place"])
-def test_an_old_state_put_back(remote: Path, fetch: Any, refused: Refuse, how: str):
+def test_a_restored_old_state_is_refused(remote: Path, fetch: Any, refused: Refuse, how: str):
     if how == "all deleted":
         shutil.rmtree(remote / BETA)
         reason = R.REPLAYED
@@ -76,10 +76,10 @@ def test_an_old_state_put_back(remote: Path, fetch: Any, refused: Refuse, how: s
 
 
 @pytest.mark.usefixtures("have_seen")
-def test_an_old_version_through_a_channel_moved_back(
+def test_a_forged_rollback_of_a_channel_is_refused(
     remote: Path, versions: list[Path], fetch: Any, refused: Refuse, stranger: Signer, trust: Trust
 ):
-    """A new record for the old version is what only the key could sign."""
+    """Only the key could sign a new record for the old version."""
     old = json.loads((remote / BETA / "1.json").read_text())
     payload = parse_record(
         canonical_json(old).encode(), NAME, "beta", 1, trust
@@ -107,23 +107,23 @@ def test_an_old_version_through_a_channel_moved_back(
 
 
 @pytest.mark.usefixtures("have_seen")
-def test_one_channels_record_as_another_channels(remote: Path, fetch: Any, refused: Refuse):
+def test_the_record_of_another_channel_is_refused(remote: Path, fetch: Any, refused: Refuse):
     shutil.copytree(remote / BETA, remote / BETA.parent / "stable")
     refused(R.IDENTITY_MISMATCH, lambda: fetch(f"{NAME}@stable", remote))
 
 
 @pytest.mark.usefixtures("have_seen")
-def test_two_truths_for_one_place(
+def test_two_records_with_one_number_are_refused(
     remote: Path, versions: list[Path], fetch: Any, refused: Refuse, signer: Signer, trust: Trust
 ):
-    """Even the key's holder cannot say two things about one record."""
+    """Even the key's holder cannot replace a record."""
     for name in ("2.json", "current.json"):
         (remote / BETA / name).unlink()
     ship(versions[2], open_remote(str(remote)), signer=signer, trust=trust, channel="beta")
     refused(R.FORKED, lambda: fetch(f"{NAME}@beta", remote))
 
 
-def test_a_history_with_a_hole_or_a_broken_link(
+def test_a_history_with_a_gap_or_a_broken_link_is_refused(
     remote: Path, versions: list[Path], refused: Refuse, signer: Signer, trust: Trust
 ):
     place = open_remote(str(remote))
@@ -158,12 +158,14 @@ def test_a_history_with_a_hole_or_a_broken_link(
     ],
     ids=["empty", "no envelope", "deep", "spaces", "huge"],
 )
-def test_records(remote: Path, fetch: Any, refused: Refuse, content: bytes, reason: Refusal):
+def test_malformed_records_are_refused(
+    remote: Path, fetch: Any, refused: Refuse, content: bytes, reason: Refusal
+):
     (remote / BETA / "3.json").write_bytes(content)
     refused(reason, lambda: fetch(f"{NAME}@beta", remote))
 
 
-def test_a_record_that_is_signed_and_says_nothing(
+def test_signed_records_without_content_are_refused(
     remote: Path, fetch: Any, refused: Refuse, signer: Signer
 ):
     for fields in ({}, [], {"counter": True}, "x"):
@@ -181,24 +183,26 @@ def test_hints_are_not_trusted(remote: Path, versions: list[Path], fetch: Any, h
     assert fetch(f"{NAME}@beta", remote).version == versions[1].name
 
 
-def test_the_memory_of_channels_is_not_lost_silently(remote: Path, fetch: Any, config: Path):
+def test_a_damaged_file_of_channels_seen_is_reported(remote: Path, fetch: Any, config: Path):
     fetch(f"{NAME}@beta", remote)
     (config / "seen.json").write_text("{")
     with pytest.raises(AsrbuildError, match="old states are not noticed"):
         fetch(f"{NAME}@beta", remote)
 
 
-def test_a_memory_of_channels_that_is_something_else(remote: Path, fetch: Any, config: Path):
+def test_a_file_of_channels_seen_without_channels_is_reported(
+    remote: Path, fetch: Any, config: Path
+):
     fetch(f"{NAME}@beta", remote)
     (config / "seen.json").write_text("[]")
     with pytest.raises(AsrbuildError, match="old states are not noticed"):
         fetch(f"{NAME}@beta", remote)
 
 
-def test_a_channel_that_is_hidden_so_that_an_old_version_is_taken_for_it(
+def test_an_old_version_cannot_replace_a_hidden_channel(
     remote: Path, versions: list[Path], fetch: Any, refused: Refuse, signer: Signer, trust: Trust
 ):
-    """The name begins an old version's digest; a reader that knows the channel refuses it."""
+    """The channel's name begins an old version's digest; a reader that has seen it refuses."""
     old = versions[0].name.partition("+")[2]
     while not old[0].isalpha():
         old = old[1:]
@@ -219,7 +223,7 @@ def _header(remote: Path, version: Path) -> Path:
     return remote / "artifacts" / NAME / "versions" / f"{version.name}.json"
 
 
-def test_one_version_in_anothers_place(
+def test_a_version_in_the_place_of_another_is_refused(
     remote: Path, versions: list[Path], fetch: Any, refused: Refuse
 ):
     shutil.copy(_header(remote, versions[0]), _header(remote, versions[1]))
@@ -227,10 +231,10 @@ def test_one_version_in_anothers_place(
     refused(R.IDENTITY_MISMATCH, lambda: fetch(f"{NAME}@beta", remote))
 
 
-def test_another_signed_build_in_the_place_of_the_one_meant(
+def test_another_signed_build_of_the_version_is_refused(
     remote: Path, tmp_path: Path, versions: list[Path], fetch: Any, refused: Refuse, signer: Signer
 ):
-    """Same name, same version, signed by the key: but not the one the channel was pointed at."""
+    """It has the same name, version and signer, but the channel points at the other build."""
     from asrbuild.artifact.reading import read_manifest
     from asrbuild.handover.ship.formats.header import make_header
 
@@ -254,7 +258,7 @@ def test_another_signed_build_in_the_place_of_the_one_meant(
     ],
     ids=["short", "empty", "flipped"],
 )
-def test_blobs(
+def test_damaged_blobs_are_refused(
     remote: Path, versions: list[Path], fetch: Any, refused: Refuse, change: Any, reason: Refusal
 ):
     blob = remote / "blobs" / tree_digests(versions[1])["model.mlmodel"]
@@ -262,23 +266,25 @@ def test_blobs(
     refused(reason, lambda: fetch(f"{NAME}@beta", remote))
 
 
-def test_a_blob_that_goes_on_is_cut_off(
+def test_a_blob_is_read_up_to_its_signed_size_only(
     remote: Path, versions: list[Path], fetch: Any, tmp_path: Path
 ):
-    """What follows the signed size is never read."""
+    """The reader stops at the signed size."""
     blob = remote / "blobs" / tree_digests(versions[1])["model.mlmodel"]
     os.truncate(blob, 1 << 40)
     pulled = fetch(f"{NAME}@beta", remote)
     assert tree_digests(pulled.path) == tree_digests(versions[1])
 
 
-def test_a_missing_header(remote: Path, versions: list[Path], fetch: Any, refused: Refuse):
+def test_a_missing_header_is_refused(
+    remote: Path, versions: list[Path], fetch: Any, refused: Refuse
+):
     _header(remote, versions[1]).unlink()
     refused(R.FILE_MISSING, lambda: fetch(f"{NAME}@beta", remote))
 
 
 @pytest.mark.parametrize("spec", ["../x@beta", f"{NAME}@../1", "a/b", f"{NAME}@BETA/..", "\x1b[2J"])
-def test_names_that_a_user_is_talked_into(remote: Path, fetch: Any, refused: Refuse, spec: str):
+def test_hostile_names_of_a_user_are_refused(remote: Path, fetch: Any, refused: Refuse, spec: str):
     refused(R.UNSAFE_NAME, lambda: fetch(spec, remote))
 
 
@@ -293,10 +299,10 @@ def test_planted_names_are_not_listed(remote: Path):
     assert place.channels(NAME) == ["beta"]
 
 
-def test_a_planted_header_is_not_built_upon(
+def test_a_planted_header_is_not_accepted_when_shipping(
     remote: Path, versions: list[Path], signer: Signer, stranger: Signer, trust: Trust
 ):
-    """Before the owner ships a version, somebody puts one of the same name there."""
+    """An attacker puts a header of the same name there before the owner ships the version."""
     from asrbuild.artifact.reading import read_manifest
     from asrbuild.handover.ship.formats.header import make_header
 
@@ -306,7 +312,7 @@ def test_a_planted_header_is_not_built_upon(
         ship(versions[2], open_remote(str(remote)), signer=signer, trust=trust, channel="beta")
 
 
-def test_a_blob_of_another_size_is_mended_by_shipping_again(
+def test_shipping_again_repairs_a_blob_of_another_size(
     remote: Path, versions: list[Path], signer: Signer, trust: Trust, fetch: Any
 ):
     digests = tree_digests(versions[2])

@@ -28,14 +28,14 @@ NAME = "demo-dynamic"
 BETA = Path("artifacts", NAME, "channels", "beta")
 
 
-def test_a_server_that_never_ends(fetch: Any, refused: Refuse):
+def test_an_endless_answer_is_refused(fetch: Any, refused: Refuse):
     with serving(answering(endless)) as address:
         refused(R.TOO_LARGE, lambda: fetch(f"{NAME}@beta", address))
         refused(R.TOO_LARGE, lambda: open_remote(address).names())
 
 
-def test_a_server_that_drips(fetch: Any, refused: Refuse, monkeypatch: pytest.MonkeyPatch):
-    """A byte now and then keeps a connection open, but not for ever."""
+def test_a_slow_answer_is_ended(fetch: Any, refused: Refuse, monkeypatch: pytest.MonkeyPatch):
+    """Single bytes keep a connection open only up to a limit."""
 
     def drip(handler: Any) -> None:
         handler.send_response(200)
@@ -53,7 +53,7 @@ def test_a_server_that_drips(fetch: Any, refused: Refuse, monkeypatch: pytest.Mo
         refused(R.TOO_SLOW, lambda: fetch(f"{NAME}@beta", address))
 
 
-def test_a_server_that_is_silent(fetch: Any, monkeypatch: pytest.MonkeyPatch):
+def test_a_silent_server_is_given_up(fetch: Any, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(wire, "SILENCE_SECONDS", 0.3)
     with (
         serving(answering(lambda _: time.sleep(2))) as address,
@@ -67,7 +67,7 @@ def test_a_server_that_is_silent(fetch: Any, monkeypatch: pytest.MonkeyPatch):
     ("status", "fix"),
     [(403, "check your credentials"), (429, "wait a little"), (500, "try again")],
 )
-def test_a_server_that_says_no(
+def test_refusals_of_a_server_are_reported(
     fetch: Any, monkeypatch: pytest.MonkeyPatch, scheme: str, status: int, fix: str
 ):
     monkeypatch.setattr(wire, "PAUSES", (0.01,))
@@ -78,7 +78,7 @@ def test_a_server_that_says_no(
         fetch(f"{NAME}@beta", address.replace("http", scheme))
 
 
-def test_what_a_redirect_may_lead_to():
+def test_a_redirect_is_followed_to_web_addresses_only():
     import urllib.request
 
     def led(of: str, to: str) -> Any:
@@ -100,7 +100,7 @@ def test_what_a_redirect_may_lead_to():
 def test_a_busy_server_is_asked_again_and_gets_the_whole_body(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """Who answers 429 has done nothing yet, so that an upload can be sent again as well."""
+    """A server that answers 429 has done nothing, so an upload can be sent again as well."""
     monkeypatch.setattr(wire, "PAUSES", (0.01, 0.01))
     got: list[bytes] = []
 
@@ -121,8 +121,8 @@ def test_a_busy_server_is_asked_again_and_gets_the_whole_body(
     assert got == [content] * 3
 
 
-def test_a_page_for_every_address(fetch: Any, refused: Refuse):
-    """As servers of web apps do; without end there would be one more record to ask for."""
+def test_a_server_with_a_page_for_every_address_is_refused(fetch: Any, refused: Refuse):
+    """Servers of web apps do that; each answer would lead to a request for one more record."""
     asked = []
 
     def welcome(handler: Any) -> None:
@@ -149,10 +149,11 @@ def test_a_pipe_is_not_waited_for(
     refused(R.RECORD_MALFORMED, lambda: fetch(f"{NAME}@beta", remote))
 
 
-def test_files_are_fetched_side_by_side(remote: Path, versions: list[Path], fetch: Any):
-    """So that a far remote takes as long as its largest file, not as all the ways there and back.
+def test_files_are_fetched_concurrently(remote: Path, versions: list[Path], fetch: Any):
+    """A distant remote then takes as long as its largest file, not the sum of all round trips.
 
-    No answer comes before all are asked for, but the manifest's, which is looked at first.
+    The server answers only after all files are requested, except for the manifest, which comes
+    first.
     """
     digests = tree_digests(versions[0])
     all_asked = threading.Barrier(len(digests) - 1)
@@ -169,7 +170,7 @@ def test_files_are_fetched_side_by_side(remote: Path, versions: list[Path], fetc
     assert tree_digests(pulled.path) == digests
 
 
-def test_a_connection_that_breaks_off(fetch: Any):
+def test_a_broken_connection_is_reported(fetch: Any):
     def half(handler: Any) -> None:
         respond(handler, 200, {"Content-Length": "5000"}, b'{"counter": 1}')
 
@@ -181,7 +182,7 @@ def test_a_connection_that_breaks_off(fetch: Any):
 
 
 @pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://127.0.0.1/x", "data:,x"])
-def test_a_redirect_away_from_the_web(fetch: Any, target: str):
+def test_a_redirect_to_another_scheme_is_refused(fetch: Any, target: str):
     def away(handler: Any) -> None:
         handler.send_response(302)
         handler.send_header("Location", target)
@@ -195,7 +196,7 @@ def test_a_redirect_away_from_the_web(fetch: Any, target: str):
         fetch(f"{NAME}@beta", address)
 
 
-def test_a_redirect_in_a_circle(fetch: Any):
+def test_a_circular_redirect_is_refused(fetch: Any):
     def around(handler: Any) -> None:
         handler.send_response(302)
         handler.send_header("Location", handler.path)
@@ -220,13 +221,13 @@ def test_a_redirect_in_a_circle(fetch: Any):
         b'{"format": "asrbuild-index/1", "artifacts": {"a": {"versions": {}, "channels": []}}}',
     ],
 )
-def test_indexes(refused: Refuse, web: tuple[Path, str], index: bytes):
+def test_malformed_indexes_are_refused(refused: Refuse, web: tuple[Path, str], index: bytes):
     folder, address = web
     (folder / "index.json").write_bytes(index)
     refused(R.RECORD_MALFORMED, lambda: open_remote(address).names())
 
 
-def test_an_index_with_hostile_names(web: tuple[Path, str]):
+def test_hostile_names_of_an_index_are_not_listed(web: tuple[Path, str]):
     folder, address = web
     entry = {
         "versions": ["1.0.0", "../x", 7, None, "a\x1b[2J"],
@@ -243,7 +244,7 @@ def test_an_index_with_hostile_names(web: tuple[Path, str]):
     assert remote.channels("good") == ["beta"]
 
 
-def test_a_huge_index(refused: Refuse, web: tuple[Path, str]):
+def test_a_huge_index_is_refused(refused: Refuse, web: tuple[Path, str]):
     folder, address = web
     (folder / "index.json").write_bytes(b" " * (MAX_INDEX + 1))
     refused(R.TOO_LARGE, lambda: open_remote(address).names())

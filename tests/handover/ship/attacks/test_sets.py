@@ -1,4 +1,4 @@
-"""Hostile sets on a remote. Each is refused for its exact reason, before anything is kept."""
+"""Each hostile set on a remote is refused for its exact reason, before a file is kept."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ def _at(remote: Path, name: str) -> Path:
 
 @pytest.fixture
 def forged(remote: Path) -> dict[str, Any]:
-    """What is signed, to be changed and signed again without any check."""
+    """The signed fields of a set, which tests change and sign again without checks."""
     return json.loads(parse_published(_at(remote, "demo").read_bytes()).payload)
 
 
 @pytest.fixture
 def plant(remote: Path, signer: Signer) -> Callable[..., str]:
-    """Puts a set at its version's place; returns the name and version to pull."""
+    """Puts a set at the place of its version; returns the name and version to pull."""
 
     def put(fields: Any, by: Signer = signer, *, fit: bool = True, kind: str = PAYLOAD_TYPE) -> str:
         if fit:
@@ -85,10 +85,10 @@ def attack(tmp_path: Path, remote: Path, trust: Trust, config: Path, refused: Re
     return run
 
 
-def test_the_forger_can_plant_a_good_one(
+def test_a_set_without_a_fault_is_accepted(
     forged: Any, plant: Callable, remote: Path, tmp_path: Path, trust: Trust, config: Path
 ):
-    """Else the tests below would refuse its mistakes instead of its attacks."""
+    """Otherwise the tests below could fail for a mistake of the forgery instead of the attack."""
     before = _at(remote, "demo").read_bytes()
     spec = plant(forged)
     assert _at(remote, "demo").read_bytes() == before
@@ -97,13 +97,13 @@ def test_the_forger_can_plant_a_good_one(
     )
 
 
-def test_a_strangers_choice_of_honest_artifacts(
+def test_an_untrusted_set_of_trusted_artifacts_is_refused(
     forged: Any, plant: Callable, stranger: Signer, attack: Callable
 ):
     attack(R.UNTRUSTED_SIGNER, plant(forged, stranger))
 
 
-def test_a_strangers_artifact_in_our_set(
+def test_an_untrusted_artifact_in_a_trusted_set_is_refused(
     forged: Any,
     plant: Callable,
     attack: Callable,
@@ -115,15 +115,15 @@ def test_a_strangers_artifact_in_our_set(
     header = canonical_json(Forgery.of(artifacts[0], stranger).header(stranger)).encode()
     _at(remote, "new").write_bytes(header)
     attack(R.UNTRUSTED_SIGNER)
-    # Even where the key's holder has let it into the set.
+    # It is refused even if the key's holder has signed the set with it.
     forged["variants"][0]["header"] = parse_published(header).digest
     attack(R.UNTRUSTED_SIGNER, plant(forged))
 
 
-def test_one_set_in_anothers_place(
+def test_a_set_in_the_place_of_another_is_refused(
     remote: Path, artifacts: list[Path], signer: Signer, trust: Trust, attack: Callable
 ):
-    """By name, where nothing but the set itself says which it is; then by version."""
+    """First the name differs, then the version."""
     to = open_remote(str(remote))
     other = ship_set(artifacts[1:], to, "other", signer=signer, trust=trust)
     mine = _at(remote, "demo")
@@ -135,7 +135,7 @@ def test_one_set_in_anothers_place(
     attack(R.IDENTITY_MISMATCH, "demo@beta")
 
 
-def test_headers_of_its_variants_swapped(remote: Path, attack: Callable):
+def test_swapped_headers_of_variants_are_refused(remote: Path, attack: Callable):
     new, old = _at(remote, "new"), _at(remote, "old")
     raw = new.read_bytes()
     new.write_bytes(old.read_bytes())
@@ -143,10 +143,10 @@ def test_headers_of_its_variants_swapped(remote: Path, attack: Callable):
     attack(R.IDENTITY_MISMATCH)
 
 
-def test_an_honest_build_of_the_same_version_that_is_not_the_one_in_the_set(
+def test_another_signed_build_of_a_variant_is_refused(
     remote: Path, tmp_path: Path, artifacts: list[Path], signer: Signer, attack: Callable
 ):
-    """Validly signed under the same name and version; the set says which one was meant."""
+    """It is validly signed under the same name and version, but the set names the other build."""
     forgery = Forgery.of(artifacts[0], signer)
     forgery.statement["predicate"]["runDetails"]["metadata"]["finishedOn"] = "then"
     _at(remote, "new").write_text(canonical_json(forgery.header(signer)))
@@ -154,14 +154,14 @@ def test_an_honest_build_of_the_same_version_that_is_not_the_one_in_the_set(
     assert "is not the one that is in the set" in str(error)
 
 
-def test_a_set_in_a_set(forged: Any, plant: Callable, remote: Path, attack: Callable):
+def test_a_set_in_a_set_is_refused(forged: Any, plant: Callable, remote: Path, attack: Callable):
     inner = parse_published(_at(remote, "demo").read_bytes())
     forged["variants"][0] |= {"name": "demo", "version": inner.version, "header": inner.digest}
     attack(R.UNKNOWN_FORMAT, plant(forged))
 
 
-def test_what_is_missing(remote: Path, attack: Callable):
-    """The set, a header, a file; of all and of the one that a device takes."""
+def test_missing_sets_headers_and_files_are_refused(remote: Path, attack: Callable):
+    """They are missing for all variants, or for the one that a device takes."""
     blob = json.loads(_at(remote, "new").read_bytes())["files"][2]["sha256"]
     (remote / "blobs" / blob).unlink()
     attack(R.FILE_MISSING)
@@ -173,25 +173,27 @@ def test_what_is_missing(remote: Path, attack: Callable):
 
 
 @pytest.mark.parametrize("lie", LIES.values(), ids=LIES)
-def test_a_variant_that_is_not_its_manifest(
+def test_a_variant_that_contradicts_its_manifest_is_refused(
     forged: Any, plant: Callable, attack: Callable, lie: dict[str, Any]
 ):
-    """A false record of a variant is reported before any file but the manifest is fetched."""
+    """A false record of a variant is reported before any file except the manifest is fetched."""
     forged["variants"][0] |= lie
     attack(R.MANIFEST_MISMATCH, plant(forged))
-    # Of all of them, none is kept because of the last.
+    # Because of the last variant, none is kept.
     forged["variants"].reverse()
     attack(R.MANIFEST_MISMATCH, plant(forged), system=None)
 
 
 @pytest.mark.parametrize("fault", MALFORMED.values(), ids=MALFORMED)
-def test_malformed_variants(forged: Any, plant: Callable, attack: Callable, fault: dict[str, Any]):
+def test_malformed_variants_are_refused(
+    forged: Any, plant: Callable, attack: Callable, fault: dict[str, Any]
+):
     forged["variants"][0] |= fault
     attack(R.HEADER_MALFORMED, plant(forged, fit=False))
 
 
 @pytest.mark.parametrize("fields", [None, 7, "x", [], {}, {"name": "demo"}], ids=repr)
-def test_what_is_no_set(plant: Callable, attack: Callable, fields: Any):
+def test_values_that_are_not_sets_are_refused(plant: Callable, attack: Callable, fields: Any):
     spec = plant(
         {"version": "1.0.0", "fields": fields} if isinstance(fields, dict) else fields, fit=False
     )
@@ -202,7 +204,9 @@ def test_what_is_no_set(plant: Callable, attack: Callable, fields: Any):
     ("where", "text"),
     [("name", "../up"), ("name", "a\x1b[2J"), ("name", "con"), ("version", "1/../../../x")],
 )
-def test_hostile_names(forged: Any, plant: Callable, attack: Callable, where: str, text: str):
+def test_hostile_names_are_refused(
+    forged: Any, plant: Callable, attack: Callable, where: str, text: str
+):
     spec = plant(forged)
     place = spec.partition("@")[2]
     of_variant = json.loads(json.dumps(forged))
@@ -229,12 +233,16 @@ def _unsigned(payload: bytes) -> bytes:
     return canonical_json({"envelope": envelope, "format": FORMAT}).encode()
 
 
-def test_a_version_that_is_not_of_its_variants(forged: Any, plant: Callable, attack: Callable):
+def test_a_version_that_contradicts_the_variants_is_refused(
+    forged: Any, plant: Callable, attack: Callable
+):
     forged["variants"].reverse()
     attack(R.IDENTITY_MISMATCH, plant(forged, fit=False))
 
 
-def test_none_twice_and_too_many(forged: Any, plant: Callable, attack: Callable):
+def test_no_duplicate_and_too_many_variants_are_refused(
+    forged: Any, plant: Callable, attack: Callable
+):
     one = forged["variants"][0]
     many = [one | {"version": f"1.0.{n}"} for n in range(MAX_VARIANTS + 1)]
     attack(R.DUPLICATE_PATH, plant(forged | {"variants": [one, one]}))
@@ -242,8 +250,10 @@ def test_none_twice_and_too_many(forged: Any, plant: Callable, attack: Callable)
     attack(R.TOO_MANY_FILES, plant(forged | {"variants": []}))
 
 
-def test_a_signature_of_another_type(forged: Any, plant: Callable, attack: Callable, remote: Path):
-    """What the key signed as a channel's record or a bundle's variants is not a set."""
+def test_a_signature_of_another_type_is_refused(
+    forged: Any, plant: Callable, attack: Callable, remote: Path
+):
+    """A signature of the key on a channel's record or a bundle's variants is not a set."""
     spec = plant(forged, kind="application/vnd.asrbuild.variants+json")
     attack(R.HEADER_MALFORMED, spec)
     path = _at(remote, "demo")
@@ -256,7 +266,7 @@ def test_a_signature_of_another_type(forged: Any, plant: Callable, attack: Calla
     attack(R.NOT_SIGNED, spec)
 
 
-def test_an_old_set_through_a_channel_put_back(
+def test_an_old_set_through_a_restored_channel_is_refused(
     remote: Path,
     artifacts: list[Path],
     tmp_path: Path,
@@ -273,7 +283,7 @@ def test_an_old_set_through_a_channel_put_back(
     attack(R.REPLAYED)
 
 
-def test_a_set_where_an_artifact_is_shipped(
+def test_a_set_in_the_place_of_a_shipped_artifact_is_refused(
     remote: Path, artifacts: list[Path], signer: Signer, trust: Trust
 ):
     _at(remote, "new").write_bytes(_at(remote, "demo").read_bytes())

@@ -1,4 +1,4 @@
-"""Hostile signatures through Sigstore, against the genuine client; each has its exact refusal."""
+"""The genuine client refuses each hostile Sigstore signature for its exact reason."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Attack = Callable[[R, bytes], Refused]
 
 @pytest.fixture
 def identity(instance: Any) -> TrustedIdentity:
-    import sigstore.verify  # noqa: F401 - what it takes to load it is no attack's doing
+    import sigstore.verify  # noqa: F401 - an attack is not charged for loading it
 
     return identity_of(WHO, ISSUER)
 
@@ -53,14 +53,14 @@ def whole(header: dict[str, Any], forgery: Forgery) -> bytes:
 
 
 def message_of(forgery: Forgery) -> bytes:
-    """What is signed of a header."""
+    """The signed message of a header."""
     return pae(PAYLOAD_TYPE, canonical_json(forgery.statement).encode())
 
 
 def signed_anew(
     header: dict[str, Any], forgery: Forgery, by: Any, who: str = WHO, issuer: str = ISSUER
 ) -> bytes:
-    """The bundle, with what an instance certifies now as its only signature."""
+    """The bundle with a new signature of the instance as its only one."""
     from tests.handover.ship.instance import signed
 
     header["envelope"]["sigstore"] = signed(by, message_of(forgery), who, issuer)
@@ -68,16 +68,16 @@ def signed_anew(
 
 
 def flipped(text: str) -> str:
-    """Base64 of other bytes, as many."""
+    """Base64 of other bytes of the same length."""
     raw = bytearray(base64.b64decode(text))
     raw[len(raw) // 2] ^= 1
     return base64.b64encode(raw).decode()
 
 
-def test_the_forger_can_write_a_good_one(
+def test_a_signature_without_a_fault_is_accepted(
     good: dict[str, Any], forgery: Forgery, tmp_path: Path, trust: Trust
 ):
-    """Else the tests below would refuse its mistakes instead of its attacks."""
+    """Otherwise the tests below could fail for a mistake of the forgery instead of the attack."""
     (tmp_path / "good.asrb").write_bytes(whole(good, forgery))
     assert pull_bundle(tmp_path / "good.asrb", tmp_path / "store", trust=trust).signer == WHO
 
@@ -93,17 +93,17 @@ def test_the_forger_can_write_a_good_one(
     ],
     ids=["another identity", "another issuer", "longer issuer", "other case", "an address"],
 )
-def test_somebody_else(
+def test_another_identity_or_issuer_is_refused(
     instance: Any, forgery: Forgery, attack: Attack, good: dict[str, Any], who: str, issuer: str
 ):
     error = attack(R.UNTRUSTED_SIGNER, signed_anew(good, forgery, instance, who, issuer))
     assert f"{who!r} of {issuer!r}" in error.message
 
 
-def test_another_authority_for_the_trusted_identity(
+def test_another_authority_for_the_trusted_identity_is_refused(
     tmp_path_factory: pytest.TempPathFactory, forgery: Forgery, attack: Attack, good: dict[str, Any]
 ):
-    """Anybody can run an instance that certifies anybody."""
+    """Any attacker can run an instance that certifies any identity."""
     from tests.handover.ship.instance import running
 
     with running(tmp_path_factory.mktemp("evil")) as evil:
@@ -112,14 +112,14 @@ def test_another_authority_for_the_trusted_identity(
     assert "certificate chain" in error.message
 
 
-def test_a_private_authority_for_who_trusts_the_public_one(
+def test_a_private_authority_is_refused_by_default(
     tmp_path_factory: pytest.TempPathFactory,
     forgery: Forgery,
     attack: Attack,
     good: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
 ):
-    """Nothing is set: the public instance's keys, which come with the library, no server asked."""
+    """By default the keys of the public instance count, which the library has without a server."""
     home = tmp_path_factory.mktemp("home")
     monkeypatch.delenv("ASRBUILD_SIGSTORE_TRUST")
     for name in ("XDG_DATA_HOME", "XDG_CACHE_HOME", "HOME"):
@@ -134,7 +134,7 @@ def test_a_private_authority_for_who_trusts_the_public_one(
 
 
 @pytest.mark.parametrize("which", ["transparency", "log"])
-def test_a_log_that_is_not_trusted(
+def test_an_untrusted_log_is_refused(
     instance: Any,
     forgery: Forgery,
     attack: Attack,
@@ -143,7 +143,7 @@ def test_a_log_that_is_not_trusted(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ):
-    """The certificate is valid, but its issue or its use is not in a public log."""
+    """The certificate is valid, but no trusted log has its issue or its use."""
     from tests.handover.ship.instance import new_key
 
     before = instance.trust_config()
@@ -155,7 +155,7 @@ def test_a_log_that_is_not_trusted(
 
 
 @pytest.mark.parametrize("ahead", [3600, -3600], ids=["after", "before"])
-def test_a_certificate_that_was_not_valid_then(
+def test_a_signature_outside_of_the_certificates_validity_is_refused(
     instance: Any,
     forgery: Forgery,
     attack: Attack,
@@ -163,20 +163,20 @@ def test_a_certificate_that_was_not_valid_then(
     ahead: int,
     monkeypatch: pytest.MonkeyPatch,
 ):
-    """A key that was stolen after its ten minutes signs nothing."""
+    """A key that is stolen after its ten minutes is useless."""
     monkeypatch.setattr(instance, "ahead", ahead)
     error = attack(R.BAD_SIGNATURE, signed_anew(good, forgery, instance))
     assert "certificate chain" in error.message
 
 
-def test_a_flipped_signature(good: dict[str, Any], forgery: Forgery, attack: Attack):
+def test_a_flipped_signature_is_refused(good: dict[str, Any], forgery: Forgery, attack: Attack):
     part = good["envelope"]["sigstore"]["messageSignature"]
     part["signature"] = flipped(part["signature"])
     assert "Signature is invalid" in attack(R.BAD_SIGNATURE, whole(good, forgery)).message
 
 
-def test_another_statement(good: dict[str, Any], forgery: Forgery, attack: Attack):
-    """The files, the name and what is signed about them are changed, the signature is not."""
+def test_a_changed_statement_is_refused(good: dict[str, Any], forgery: Forgery, attack: Attack):
+    """Files, name and the signed statement are changed, but not the signature."""
     forgery.add("zz/extra.txt")
     forgery.subjects()
     payload = canonical_json(forgery.statement).encode()
@@ -184,14 +184,14 @@ def test_another_statement(good: dict[str, Any], forgery: Forgery, attack: Attac
     good["files"] = forgery.files
     error = attack(R.BAD_SIGNATURE, whole(good, forgery))
     assert "digest mismatch" in error.message
-    # Nor with the digest of what is there now.
+    # It is also refused with the digest of the changed content.
     digest = hashlib.sha256(message_of(forgery)).digest()
     part = good["envelope"]["sigstore"]["messageSignature"]
     part["messageDigest"]["digest"] = base64.b64encode(digest).decode()
     assert "Signature is invalid" in attack(R.BAD_SIGNATURE, whole(good, forgery)).message
 
 
-def test_the_signature_of_another_artifact(
+def test_the_signature_of_another_artifact_is_refused(
     good: dict[str, Any], forgery: Forgery, attack: Attack, tmp_path: Path, signer: Signer
 ):
     other = Forgery.of(make_artifact(tmp_path / "artifacts", "another"), signer)
@@ -200,8 +200,10 @@ def test_the_signature_of_another_artifact(
     assert "digest mismatch" in attack(R.BAD_SIGNATURE, whole(good, forgery)).message
 
 
-def test_a_signature_of_another_type(good: dict[str, Any], forgery: Forgery, attack: Attack):
-    """What was signed as a channel's record is not a statement, even with equal bytes."""
+def test_a_signature_of_another_type_is_refused(
+    good: dict[str, Any], forgery: Forgery, attack: Attack
+):
+    """A signature on a channel's record is not one on a statement, even with equal bytes."""
     payload = canonical_json(forgery.statement).encode()
     record = sign("application/vnd.asrbuild.channel+json", payload, sign_in(None, print))
     good["envelope"]["sigstore"] = record["sigstore"]
@@ -260,14 +262,14 @@ TAMPERED = [
 
 
 @pytest.mark.parametrize("tamper", TAMPERED, ids=lambda tamper: tamper.__name__.strip("_"))
-def test_the_log_entry(
+def test_a_changed_log_entry_is_refused(
     good: dict[str, Any], forgery: Forgery, attack: Attack, tamper: Callable[[list[Any]], None]
 ):
     tamper(good["envelope"]["sigstore"]["verificationMaterial"]["tlogEntries"])
     assert "is not proven" in attack(R.BAD_SIGNATURE, whole(good, forgery)).message
 
 
-def test_a_true_entry_of_another_content(
+def test_a_log_entry_of_another_content_is_refused(
     instance: Any, good: dict[str, Any], forgery: Forgery, attack: Attack
 ):
     from tests.handover.ship.instance import signed
@@ -276,7 +278,7 @@ def test_a_true_entry_of_another_content(
     material = good["envelope"]["sigstore"]["verificationMaterial"]
     material["tlogEntries"] = other["verificationMaterial"]["tlogEntries"]
     assert "inconsistent" in attack(R.BAD_SIGNATURE, whole(good, forgery)).message
-    # Nor with the certificate that it was signed with.
+    # It is also refused with the certificate of that entry.
     material["certificate"] = other["verificationMaterial"]["certificate"]
     assert "Signature is invalid" in attack(R.BAD_SIGNATURE, whole(good, forgery)).message
 
@@ -316,7 +318,7 @@ MALFORMED = {
 
 
 @pytest.mark.parametrize("name", MALFORMED)
-def test_what_is_no_sigstore_bundle(
+def test_values_that_are_not_sigstore_bundles_are_refused(
     good: dict[str, Any], forgery: Forgery, attack: Attack, name: str
 ):
     reason, change = MALFORMED[name]
@@ -324,10 +326,10 @@ def test_what_is_no_sigstore_bundle(
     attack(reason, whole(good, forgery))
 
 
-def test_malformed_is_refused_whoever_is_trusted(
+def test_a_malformed_signature_is_refused_for_any_trust(
     good: dict[str, Any], forgery: Forgery, signer: Signer
 ):
-    """A right key beside it saves nothing that cannot be read."""
+    """A valid signature next to a malformed one does not help."""
     envelope = sign(PAYLOAD_TYPE, canonical_json(forgery.statement).encode(), signer)
     envelope["sigstore"] = {}
     payload, signatures = open_envelope(envelope, PAYLOAD_TYPE, R.HEADER_MALFORMED)
@@ -337,7 +339,7 @@ def test_malformed_is_refused_whoever_is_trusted(
 
 
 @pytest.mark.parametrize("wrong", ["key", "identity"])
-def test_one_right_does_not_save_one_wrong(
+def test_a_wrong_signature_beside_a_right_one_is_refused(
     forgery: Forgery,
     signer: Signer,
     identity: TrustedIdentity,
@@ -359,7 +361,7 @@ def test_one_right_does_not_save_one_wrong(
     refused(R.BAD_SIGNATURE, lambda: pull_bundle(bundle, tmp_path / "victim" / "store", trust=both))
 
 
-def test_an_identitys_id_is_no_key(
+def test_the_id_of_an_identity_is_not_a_key(
     forgery: Forgery, stranger: Signer, identity: TrustedIdentity, attack: Attack
 ):
     header = forgery.header(stranger)
@@ -376,8 +378,8 @@ def _leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]
         yield path
 
 
-def test_every_value_is_proven(good: dict[str, Any], trust: Trust):
-    """One character of any value changed: refused, wherever it is."""
+def test_every_value_of_a_signature_is_checked(good: dict[str, Any], trust: Trust):
+    """A change of one character in any value is refused."""
     genuine = good["envelope"]
     places = list(_leaves(genuine["sigstore"]))
     assert len(places) > 12
@@ -395,7 +397,7 @@ def test_every_value_is_proven(good: dict[str, Any], trust: Trust):
 
 
 def test_keys_alone_never_load_the_library(tmp_path: Path, artifact: Path, signer: Signer):
-    """What claims nothing that is trusted costs nothing."""
+    """Signatures of untrusted kinds are not examined."""
     from asrbuild.handover.ship.formats.bundle import write_bundle
 
     write_bundle(artifact, tmp_path / "demo.asrb", signer)

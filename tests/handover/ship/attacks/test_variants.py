@@ -1,4 +1,4 @@
-"""Hostile bundles of variants. Each is refused for its exact reason, before anything is written."""
+"""Each hostile bundle of variants is refused for its exact reason, before a file is written."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ R = Refusal
 
 @dataclass
 class Set:
-    """A bundle's parts, put together again without any check."""
+    """The parts of a bundle of variants, which tests change and join again without checks."""
 
     headers: list[dict[str, Any]]
     variants: list[dict[str, Any]]
@@ -68,7 +68,7 @@ class Set:
         return assemble(canonical_json(self.header(signer)).encode(), b"".join(self.contents))
 
     def point(self, at: int) -> None:
-        """Makes the variant name its header, as whoever has the key could."""
+        """Makes the variant name its header, as the key's holder could."""
         raw = canonical_json(self.headers[at]).encode()
         self.variants[at] |= {
             "header": hashlib.sha256(raw).hexdigest(),
@@ -96,21 +96,25 @@ def attack(tmp_path: Path, trust: Trust, refused: Refuse) -> Callable[..., Refus
     return run
 
 
-def test_the_forger_can_write_a_good_one(forged: Set, signer: Signer, tmp_path: Path, trust: Trust):
-    """Else the tests below would refuse its mistakes instead of its attacks."""
+def test_a_bundle_of_variants_without_a_fault_is_accepted(
+    forged: Set, signer: Signer, tmp_path: Path, trust: Trust
+):
+    """Otherwise the tests below could fail for a mistake of the forgery instead of the attack."""
     (tmp_path / "good.asrb").write_bytes(forged.bytes(signer))
     assert (tmp_path / "good.asrb").read_bytes() == (tmp_path / "honest.asrb").read_bytes()
     assert len(pull_variants(tmp_path / "good.asrb", tmp_path / "store", trust=trust)) == 2
 
 
-def test_a_strangers_choice_of_honest_artifacts(forged: Set, stranger: Signer, attack: Callable):
-    """Each artifact is signed by us; which a device takes, and in what order, must be too."""
+def test_an_untrusted_list_of_trusted_artifacts_is_refused(
+    forged: Set, stranger: Signer, attack: Callable
+):
+    """Each artifact is signed by the key; the list and its order must be too."""
     forged.headers.reverse()
     forged.variants.reverse()
     attack(R.UNTRUSTED_SIGNER, forged.bytes(stranger))
 
 
-def test_a_strangers_artifact_among_ours(
+def test_an_untrusted_artifact_among_trusted_ones_is_refused(
     forged: Set, artifacts: list[Path], signer: Signer, stranger: Signer, attack: Callable
 ):
     forged.headers[1] = Forgery.of(artifacts[1], stranger).header(stranger)
@@ -119,10 +123,10 @@ def test_a_strangers_artifact_among_ours(
     attack(R.UNTRUSTED_SIGNER, forged.bytes(signer), "iOS18")
 
 
-def test_an_honest_artifact_that_nobody_put_there(
+def test_a_signed_artifact_that_is_not_listed_is_refused(
     forged: Set, tmp_path: Path, signer: Signer, attack: Callable
 ):
-    """An older one, validly signed once, in place of the one that is listed; then beside it."""
+    """An older, validly signed one replaces the listed artifact, then comes in addition."""
     replayed = variant_of(tmp_path / "older", "old", "15", "12", b"old with a hole" * 10)
     header = Forgery.of(replayed, signer).header(signer)
     honest = forged.headers[1]
@@ -138,21 +142,21 @@ def test_an_honest_artifact_that_nobody_put_there(
     attack(R.STATEMENT_MISMATCH, bundle([honest, forged.headers[0]]))
 
 
-def test_the_same_artifact_twice(forged: Set, signer: Signer, attack: Callable):
+def test_a_duplicate_artifact_is_refused(forged: Set, signer: Signer, attack: Callable):
     forged.headers.append(forged.headers[0])
     forged.variants.append(forged.variants[0])
     attack(R.DUPLICATE_PATH, forged.bytes(signer))
 
 
 @pytest.mark.parametrize("lie", LIES.values(), ids=LIES)
-def test_a_variant_that_is_not_its_manifest(
+def test_a_variant_that_contradicts_its_manifest_is_refused(
     forged: Set, signer: Signer, attack: Callable, lie: dict[str, Any]
 ):
-    """A mistake of the publisher, signed by the key, is refused before a device gets it."""
+    """A signed mistake of the publisher is refused before a device gets it."""
     honest = dict(forged.variants[1])
     forged.variants[0] |= lie
     attack(R.MANIFEST_MISMATCH, forged.bytes(signer), "iOS18")
-    # Of all of them, none is kept because of the last.
+    # Because of the last variant, none is kept.
     forged.headers.reverse()
     forged.variants[:] = [honest, forged.variants[0]]
     forged.contents[:] = _contents_of(forged)
@@ -166,13 +170,17 @@ def _contents_of(forged: Set) -> list[bytes]:
 
 
 @pytest.mark.parametrize("fault", MALFORMED.values(), ids=MALFORMED)
-def test_malformed_variants(forged: Set, signer: Signer, attack: Callable, fault: dict[str, Any]):
+def test_malformed_variants_are_refused(
+    forged: Set, signer: Signer, attack: Callable, fault: dict[str, Any]
+):
     forged.variants[0] |= fault
     attack(R.HEADER_MALFORMED, forged.bytes(signer))
 
 
 @pytest.mark.parametrize("variants", [None, 7, "x", {}, [None], [[]]], ids=repr)
-def test_no_list_of_variants(forged: Set, signer: Signer, attack: Callable, variants: Any):
+def test_values_that_are_not_lists_of_variants_are_refused(
+    forged: Set, signer: Signer, attack: Callable, variants: Any
+):
     forged.variants = variants
     attack(R.HEADER_MALFORMED, forged.bytes(signer))
 
@@ -191,20 +199,22 @@ def test_no_list_of_variants(forged: Set, signer: Signer, attack: Callable, vari
     ],
     ids=str,
 )
-def test_malformed_headers(forged: Set, signer: Signer, attack: Callable, change: dict[str, Any]):
+def test_malformed_headers_are_refused(
+    forged: Set, signer: Signer, attack: Callable, change: dict[str, Any]
+):
     raw = canonical_json({**forged.header(signer), **change}).encode()
     attack(R.HEADER_MALFORMED, assemble(raw, b"".join(forged.contents)))
 
 
-def test_none_and_too_many(forged: Set, signer: Signer, attack: Callable):
+def test_no_and_too_many_variants_are_refused(forged: Set, signer: Signer, attack: Callable):
     forged.headers *= MAX_VARIANTS
     attack(R.TOO_MANY_FILES, forged.bytes(signer))
     forged.headers.clear()
     attack(R.TOO_MANY_FILES, forged.bytes(signer))
 
 
-def test_a_signature_of_another_type(forged: Set, signer: Signer, attack: Callable):
-    """What the key signed as a channel's record or a statement is not a list of variants."""
+def test_a_signature_of_another_type_is_refused(forged: Set, signer: Signer, attack: Callable):
+    """A signature of the key on a channel's record or a statement is not one on variants."""
     header = forged.header(signer)
     payload = canonical_json(forged.variants).encode()
     header["envelope"] = sign("application/vnd.in-toto+json", payload, signer)
@@ -217,7 +227,7 @@ def test_a_signature_of_another_type(forged: Set, signer: Signer, attack: Callab
 
 
 @pytest.mark.parametrize("path", ["../precious", "/etc/passwd", "a\\b", "nul", ".bashrc"])
-def test_hostile_paths_in_one_of_them(
+def test_hostile_paths_in_a_variant_are_refused(
     forged: Set, artifacts: list[Path], signer: Signer, attack: Callable, path: str
 ):
     forgery = Forgery.of(artifacts[1], signer)
@@ -229,10 +239,10 @@ def test_hostile_paths_in_one_of_them(
     attack(R.UNSAFE_PATH, forged.bytes(signer), "iOS18")
 
 
-def test_one_digest_of_two_sizes(
+def test_one_digest_with_two_sizes_is_refused(
     forged: Set, artifacts: list[Path], signer: Signer, attack: Callable
 ):
-    """Else the second artifact would be cut out of the wrong place of the file."""
+    """Otherwise the second artifact would be read from the wrong place of the file."""
     forgery = Forgery.of(artifacts[1], signer)
     (shared,) = [file for file in forgery.files if file["path"] == "reference.wav"]
     shared["bytes"] -= 1
@@ -241,26 +251,28 @@ def test_one_digest_of_two_sizes(
     attack(R.HEADER_MALFORMED, forged.bytes(signer))
 
 
-def test_contents_in_another_order(forged: Set, signer: Signer, attack: Callable):
+def test_contents_in_another_order_are_refused(forged: Set, signer: Signer, attack: Callable):
     forged.contents.reverse()
     attack(R.DIGEST_MISMATCH, forged.bytes(signer))
 
 
-def test_a_fault_in_what_the_device_does_not_take(forged: Set, signer: Signer, attack: Callable):
-    """All of it is proven, whichever is taken."""
+def test_a_fault_in_a_variant_that_the_device_does_not_take_is_refused(
+    forged: Set, signer: Signer, attack: Callable
+):
+    """All variants are verified, whichever the device takes."""
     at = next(n for n, content in enumerate(forged.contents) if content.startswith(b"oldold"))
     forged.contents[at] = b"!" + forged.contents[at][1:]
     attack(R.DIGEST_MISMATCH, forged.bytes(signer), "iOS18")
 
 
-def test_shorter_and_longer(forged: Set, signer: Signer, attack: Callable):
+def test_truncated_and_extended_bundles_are_refused(forged: Set, signer: Signer, attack: Callable):
     whole = forged.bytes(signer)
     attack(R.TRAILING_BYTES, whole + b"!")
     attack(R.TRUNCATED, whole[:-1])
     attack(R.TRUNCATED, whole[:200])
 
 
-def test_the_other_kind_of_bundle(
+def test_the_other_kind_of_bundle_is_refused(
     forged: Set,
     artifacts: list[Path],
     tmp_path: Path,
@@ -279,10 +291,10 @@ def test_the_other_kind_of_bundle(
     attack(R.UNKNOWN_FORMAT, forged.bytes(signer))
 
 
-def test_a_bundle_that_changes_after_the_choice(
+def test_a_bundle_that_changes_after_the_choice_is_refused(
     artifacts: list[Path], tmp_path: Path, signer: Signer, trust: Trust, refused: Refuse
 ):
-    """What was chosen is looked for by its digest in what is there now."""
+    """The chosen variant is looked up by its digest in the changed file."""
     write_variants(artifacts, tmp_path / "now.asrb", signer)
     write_variants(artifacts[1:], tmp_path / "then.asrb", signer)
     found, _ = check_variants(tmp_path / "now.asrb", trust)

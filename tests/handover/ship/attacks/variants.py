@@ -1,4 +1,4 @@
-"""Records of a variant that are false, and ones that are malformed."""
+"""False and malformed records of a variant."""
 
 from __future__ import annotations
 

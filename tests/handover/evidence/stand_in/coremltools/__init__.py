@@ -1,7 +1,7 @@
-"""A stand-in for the parts of coremltools that measure.py uses, answered by asrbuild's executor.
+"""A stand-in for the parts of coremltools that measure.py uses; asrbuild's executor answers.
 
-Names, arguments and what is None follow coremltools 9.0. It shows that the kit runs and what it
-writes; it cannot show what Core ML does.
+Names, arguments and missing values follow coremltools 9.0. It shows that the kit runs and writes
+its file; it cannot show the behaviour of Core ML.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``CompiledMLModel``: loads a compiled model for some units, and predicts."""
+"""``CompiledMLModel``, which loads a compiled model for some units, and predicts."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""``MLComputePlan``: the structure of a package, and a plan that this stand-in makes up.
+"""``MLComputePlan``: the structure of a package, and an invented plan.
 
-Constants are in the structure, as in Core ML's. ``lstm`` is planned for the CPU, ``cast`` is not
-answered, and ``STAND_IN_PLAN=nothing`` answers nothing, ``crash`` ends the process.
+The structure has constants, as Core ML's has. ``lstm`` is planned for the CPU, and ``cast`` has no
+answer. ``STAND_IN_PLAN=nothing`` has none at all; ``crash`` ends the process.
 """
 
 from __future__ import annotations

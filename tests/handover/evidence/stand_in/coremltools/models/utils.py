@@ -1,4 +1,4 @@
-"""``compile_model``: here a copy."""
+"""``compile_model``, which only copies."""
 
 from __future__ import annotations
 
