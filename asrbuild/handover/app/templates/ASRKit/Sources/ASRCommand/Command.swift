@@ -11,6 +11,8 @@ struct Command {
         asrkit transcribe WAV ... [--artifact FOLDER] [--format text|json|srt|vtt] [--partial] [--greedy]
         asrkit bench [WAV] [--artifact FOLDER] [--seconds 60] [--replay NAME]
         asrkit info [--artifact FOLDER]
+        asrkit pull NAME[@CHANNEL|@VERSION] --remote URL --key FILE.pub --to FOLDER [--os iOS17] [--fresh]
+        asrkit pull FILE.asrb --key FILE.pub --to FOLDER [--os iOS17]
 
         --artifact FOLDER  the folder with manifest.json; default: the present one
         --greedy           the likeliest label of each step; else the decoder is the manifest's
@@ -21,6 +23,12 @@ struct Command {
         --seconds N        bench: how much sound the features are computed of
         --replay NAME      answers for the package with a recording of its conformance vectors, where
                            there is no Core ML
+
+        --remote URL       pull: what asrbuild ship wrote, behind a web server
+        --key FILE.pub     pull: a publisher's public key to trust; again for each key
+        --to FOLDER        pull: the store; the artifact's folder in it is printed
+        --os SYSTEM        pull: that it must run on; a set's first variant that does is taken
+        --fresh            pull: requires an expiry of the channel that is not over
 
         Recordings of other formats than WAV are read where there is AVFoundation.
         """
@@ -33,6 +41,7 @@ struct Command {
             case "transcribe": try await transcribe(Options(arguments))
             case "bench": try await bench(Options(arguments))
             case "info": try info(Options(arguments))
+            case "pull": try await pull(Options(arguments))
             case "--version": print(ASRKitVersion.current)
             case "--help", "-h", "help": print(help)
             default: throw Usage("there is no command \(name)")
@@ -77,19 +86,24 @@ struct Options {
     private var values: [String: String] = [:]
     private var hotWords: [String: Double] = [:]
     private var flags: Set<String> = []
+    private(set) var keys: [String] = []
 
     var partial: Bool { flags.contains("--partial") }
+    var fresh: Bool { flags.contains("--fresh") }
 
     init(_ arguments: [String]) throws {
-        let known = ["--artifact", "--format", "--seconds", "--replay", "--beam", "--hot-word"]
+        let known = [
+            "--artifact", "--format", "--seconds", "--replay", "--beam", "--hot-word", "--remote", "--key", "--to", "--os",
+        ]
         var rest = arguments[...]
         while let word = rest.popFirst() {
-            if ["--partial", "--greedy"].contains(word) {
+            if ["--partial", "--greedy", "--fresh"].contains(word) {
                 flags.insert(word)
             } else if known.contains(word) {
                 guard let value = rest.popFirst() else { throw Usage("\(word) has no value") }
                 values[word] = value
                 if word == "--hot-word" { try addHotWord(value) }
+                if word == "--key" { keys.append(value) }
             } else if word.hasPrefix("--") {
                 throw Usage("there is no option \(word)")
             } else {
@@ -125,6 +139,12 @@ struct Options {
         return try ASRTranscriber(
             manifest: artifact.manifest, model: model, decoder: choice, scorer: scorer
         )
+    }
+
+    /// The value of an option that must be there.
+    func value(_ option: String) throws -> String {
+        guard let value = values[option] else { throw Usage("\(option) is missing") }
+        return value
     }
 
     var hasArtifact: Bool { values["--artifact"] != nil }

@@ -1,4 +1,19 @@
-/// SHA-256 (FIPS 180-4), the same on every system; CryptoKit is on Apple's alone.
+#if canImport(CryptoKit)
+import CryptoKit
+
+/// SHA-256 (FIPS 180-4) by the processor, also where an app is compiled for debugging.
+package struct SHA256: Sendable {
+    private var digest = CryptoKit.SHA256()
+
+    package init() {}
+
+    package mutating func update(_ bytes: UnsafeRawBufferPointer) { digest.update(bufferPointer: bytes) }
+
+    /// The digest of all bytes so far, in hexadecimal digits.
+    package func finish() -> String { hexadecimal(digest.finalize()) }
+}
+#else
+/// SHA-256 (FIPS 180-4) where there is no CryptoKit.
 package struct SHA256: Sendable {
     private var state: [UInt32] = [
         0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a,
@@ -9,22 +24,22 @@ package struct SHA256: Sendable {
 
     package init() {}
 
-    /// The digest of some bytes, in hexadecimal digits.
-    package static func hex<Bytes: Sequence>(_ bytes: Bytes) -> String where Bytes.Element == UInt8 {
-        var digest = SHA256()
-        digest.update(Array(bytes))
-        return digest.finish()
-    }
-
-    package mutating func update(_ bytes: [UInt8]) {
+    package mutating func update(_ bytes: UnsafeRawBufferPointer) {
         count += UInt64(bytes.count)
-        open += bytes
         var start = 0
-        while start + 64 <= open.count {
-            block(start)
+        if !open.isEmpty {
+            start = min(64 - open.count, bytes.count)
+            open += bytes[..<start]
+            guard open.count == 64 else { return }
+            let whole = open
+            whole.withUnsafeBytes { block($0, 0) }
+            open = []
+        }
+        while start + 64 <= bytes.count {
+            block(bytes, start)
             start += 64
         }
-        open.removeFirst(start)
+        open += bytes[start...]
     }
 
     /// The digest of all bytes so far, in hexadecimal digits.
@@ -37,32 +52,34 @@ package struct SHA256: Sendable {
             padding.append(UInt8(truncatingIfNeeded: bits >> UInt64(shift)))
         }
         rest.update(padding)
-        return rest.state.map { word in
-            let text = String(word, radix: 16)
-            return String(repeating: "0", count: 8 - text.count) + text
-        }.joined()
+        return hexadecimal(rest.state.flatMap { word in [24, 16, 8, 0].map { UInt8(word >> $0 & 0xff) } })
     }
 
-    private mutating func block(_ start: Int) {
-        var w = [UInt32](repeating: 0, count: 64)
-        for i in 0..<16 {
-            for byte in 0..<4 { w[i] = w[i] << 8 | UInt32(open[start + 4 * i + byte]) }
+    private mutating func block(_ bytes: UnsafeRawBufferPointer, _ start: Int) {
+        withUnsafeTemporaryAllocation(of: UInt32.self, capacity: 64) { w in
+            for i in 0..<16 {
+                let word = bytes.loadUnaligned(fromByteOffset: start + 4 * i, as: UInt32.self)
+                w[i] = UInt32(bigEndian: word)
+            }
+            for i in 16..<64 {
+                let s0 = rotated(w[i - 15], 7) ^ rotated(w[i - 15], 18) ^ (w[i - 15] >> 3)
+                let s1 = rotated(w[i - 2], 17) ^ rotated(w[i - 2], 19) ^ (w[i - 2] >> 10)
+                w[i] = w[i - 16] &+ s0 &+ w[i - 7] &+ s1
+            }
+            var (a, b, c, d) = (state[0], state[1], state[2], state[3])
+            var (e, f, g, h) = (state[4], state[5], state[6], state[7])
+            Self.constants.withUnsafeBufferPointer { k in
+                for i in 0..<64 {
+                    let s1 = rotated(e, 6) ^ rotated(e, 11) ^ rotated(e, 25)
+                    let first = h &+ s1 &+ ((e & f) ^ (~e & g)) &+ k[i] &+ w[i]
+                    let s0 = rotated(a, 2) ^ rotated(a, 13) ^ rotated(a, 22)
+                    let second = s0 &+ ((a & b) ^ (a & c) ^ (b & c))
+                    (h, g, f, e) = (g, f, e, d &+ first)
+                    (d, c, b, a) = (c, b, a, first &+ second)
+                }
+            }
+            for (i, word) in [a, b, c, d, e, f, g, h].enumerated() { state[i] = state[i] &+ word }
         }
-        for i in 16..<64 {
-            let s0 = rotated(w[i - 15], 7) ^ rotated(w[i - 15], 18) ^ (w[i - 15] >> 3)
-            let s1 = rotated(w[i - 2], 17) ^ rotated(w[i - 2], 19) ^ (w[i - 2] >> 10)
-            w[i] = w[i - 16] &+ s0 &+ w[i - 7] &+ s1
-        }
-        var v = state
-        for i in 0..<64 {
-            let s1 = rotated(v[4], 6) ^ rotated(v[4], 11) ^ rotated(v[4], 25)
-            let choice = (v[4] & v[5]) ^ (~v[4] & v[6])
-            let first = v[7] &+ s1 &+ choice &+ Self.constants[i] &+ w[i]
-            let s0 = rotated(v[0], 2) ^ rotated(v[0], 13) ^ rotated(v[0], 22)
-            let majority = (v[0] & v[1]) ^ (v[0] & v[2]) ^ (v[1] & v[2])
-            v = [first &+ s0 &+ majority, v[0], v[1], v[2], v[3] &+ first, v[4], v[5], v[6]]
-        }
-        for i in 0..<8 { state[i] = state[i] &+ v[i] }
     }
 
     private func rotated(_ word: UInt32, _ by: UInt32) -> UInt32 { word >> by | word << (32 - by) }
@@ -81,4 +98,23 @@ package struct SHA256: Sendable {
         0x5b9c_ca4f, 0x682e_6ff3, 0x748f_82ee, 0x78a5_636f, 0x84c8_7814, 0x8cc7_0208,
         0x90be_fffa, 0xa450_6ceb, 0xbef9_a3f7, 0xc671_78f2,
     ]
+}
+#endif
+
+extension SHA256 {
+    /// The digest of some bytes, in hexadecimal digits.
+    package static func hex<Bytes: Sequence>(_ bytes: Bytes) -> String where Bytes.Element == UInt8 {
+        var digest = SHA256()
+        digest.update(Array(bytes))
+        return digest.finish()
+    }
+
+    package mutating func update(_ bytes: [UInt8]) {
+        bytes.withUnsafeBytes { update($0) }
+    }
+}
+
+private func hexadecimal<Bytes: Sequence>(_ bytes: Bytes) -> String where Bytes.Element == UInt8 {
+    let digits = Array("0123456789abcdef")
+    return String(bytes.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] })
 }

@@ -43,7 +43,7 @@ public struct ASRSystemVersion: Sendable {
     }
 
     /// Whether this version is the other one or newer; `17` is `17.0`.
-    func isAtLeast(_ other: ASRSystemVersion) -> Bool {
+    package func isAtLeast(_ other: ASRSystemVersion) -> Bool {
         let length = max(numbers.count, other.numbers.count)
         func padded(_ numbers: [Int]) -> [Int] {
             numbers + [Int](repeating: 0, count: length - numbers.count)
