@@ -27,6 +27,7 @@ from asrbuild.base.array import Array
 from asrbuild.base.version import __version__
 from asrbuild.coreai.environment import VERSION
 from asrbuild.coreml.choices import ASSET
+from asrbuild.coreml.executor.lockstep import in_lockstep
 from asrbuild.coreml.executor.products import sharing
 from asrbuild.coreml.executor.recording import watching
 from asrbuild.coreml.signature import compared_name
@@ -128,8 +129,9 @@ def execute(
     with sharing(), watching(ranges):
         for (executor, function), group in groupby(every, _loaded_as):
             model = loaders[executor](package, function=function)
-            for run in group:
-                outputs[run.label] = run_case(model, run.manifest, run.features)
+            listed = list(group)
+            works = [partial(run_case, model, run.manifest, run.features) for run in listed]
+            outputs |= zip((run.label for run in listed), in_lockstep(works), strict=True)
     ours = "coreai" if is_asset else "asrbuild"
     executions = tuple(_execution(name or ours) for name in loaders)
     return Executed(outputs, executions, ranges.reaches())

@@ -20,7 +20,7 @@ import hashlib
 import os
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -41,11 +41,15 @@ BLOCK = 16
 #: processor's cache from block to block.
 _OUTPUTS_AT_ONCE = 1024
 
+#: Rows of weights (1 MB at 2048 units) that stay in the processor's cache from input to input.
+_ROWS_AT_ONCE = 128
 #: Entries of weights (16 MB) of which two processors multiply a row faster than one.
 _TWO_HALVES = 1 << 22
 
 #: The weights, the row's place in its block (None: the row was alone), and the row.
 ProductRow = tuple[bytes, int | None, bytes]
+#: Makes the product of a single row, together with those that other runs wait for.
+Alone = Callable[[ProductRow, Array, Array], Array]
 
 
 def multiply(x: Array, weight: Array) -> Array:
@@ -56,22 +60,35 @@ def multiply(x: Array, weight: Array) -> Array:
     """
     shape = (*x.shape[:-1], weight.shape[0])
     if x.size == x.shape[-1]:
-        return _row_times(x.reshape(-1), weight).reshape(shape)
+        return _each_alone(x.reshape(1, -1), weight).reshape(shape)
     return _in_blocks(x.reshape(-1, x.shape[-1]), weight).reshape(shape)
 
 
-def _row_times(row: Array, weight: Array) -> Array:
-    """``weight @ row``; of large weights the lower half in another thread.
+def _each_alone(rows: Array, weight: Array) -> Array:
+    """``weight @ row`` of each of ``rows (N, I)``: (N, O); of large weights half in another thread.
 
-    It takes as long as reading the weights. Each output is a sum of its own, so the halves are the
-    same bits as the whole, unlike those of BLAS's own threads, which may split the sums.
+    It takes as long as reading the weights, which are read once, in pieces. Each output is a sum of
+    its own, so the pieces are the same bits as the whole, unlike those of BLAS's own threads, which
+    may split the sums.
     """
-    half = len(weight) // 2 // BLOCK * BLOCK
+    outputs = len(weight)
+    piece = _ROWS_AT_ONCE if len(rows) > 1 and weight.flags.c_contiguous else outputs
+    product = np.empty((len(rows), outputs), np.result_type(weight, rows))
+
+    def fill(first: int, end: int) -> None:
+        while first < end:
+            # The last piece is the longer one: numpy multiplies a single row in another way.
+            last = end if end - first < 2 * piece else first + piece
+            for row, made in zip(rows, product, strict=True):
+                np.dot(weight[first:last], row, made[first:last])
+            first = last
+
+    half = outputs // 2 // BLOCK * BLOCK
     if weight.size < _TWO_HALVES or not half or usable_processors() == 1:
-        return np.dot(weight, row)
-    product = np.empty(len(weight), np.result_type(weight, row))
-    lower = _second_thread(os.getpid()).submit(np.dot, weight[half:], row, product[half:])
-    np.dot(weight[:half], row, product[:half])
+        fill(0, outputs)
+        return product
+    lower = _second_thread(os.getpid()).submit(fill, half, outputs)
+    fill(0, half)
     lower.result()
     return product
 
@@ -150,7 +167,8 @@ class Products:
         """
         keys = self._keys(self._name(weight), np.ascontiguousarray(x), weight)
         new = {key: row for key, row in zip(keys, x, strict=True) if key not in self._made}
-        made = {key: multiply(row, weight) for key, row in new.items() if key[1] is None}
+        alone = _alone.get() or (lambda _key, row, weight: multiply(row, weight))
+        made = {key: alone(key, row, weight) for key, row in new.items() if key[1] is None}
         made |= self._in_places({k: row for k, row in new.items() if k[1] is not None}, weight)
         result = np.stack([made[key] if key in made else self._made[key] for key in keys])
         for key in dict.fromkeys(keys):
@@ -195,7 +213,7 @@ class Products:
         return self._alike[name]
 
     def _remember(self, key: ProductRow, row: Array | None) -> None:
-        if row is None:
+        if row is None or key in self._made:
             self._made.move_to_end(key)
             return
         # A copy: a row of a product would keep all of it.
@@ -217,6 +235,7 @@ class Products:
 
 _of_process = Products()
 _shared: ContextVar[Products | None] = ContextVar("shared", default=None)
+_alone: ContextVar[Alone | None] = ContextVar("alone", default=None)
 
 
 @contextmanager
@@ -237,6 +256,16 @@ def sharing() -> Iterator[None]:
 def shared() -> Products | None:
     """The products of the process; None outside of ``sharing``."""
     return _shared.get()
+
+
+def multiply_alone_with(alone: Alone) -> None:
+    """From now on, ``alone`` makes the products of single rows in this thread."""
+    _alone.set(alone)
+
+
+def multiply_alone(rows: Sequence[Array], weight: Array) -> Array:
+    """``multiply`` of each of these rows (I,) by itself: (N, O)."""
+    return _each_alone(np.stack(rows), weight)
 
 
 def _digest(array: Array) -> bytes:
