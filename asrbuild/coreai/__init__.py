@@ -1,1 +1,1 @@
-"""Apple's Core AI: packages as ``.aimodel`` assets, run by Apple's own runtime."""
+"""Apple's Core AI: converts packages to ``.aimodel`` assets and runs them in Apple's runtime."""

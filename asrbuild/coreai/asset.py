@@ -1,7 +1,7 @@
-"""Core AI assets: made from a package, run by Apple's runtime, and described.
+"""Core AI assets: made from a package, run by Apple's runtime, and inspected.
 
-``open_witness`` is a second opinion of a package: its program in Apple's runtime, with the
-arithmetic that Linux can prove, in single precision.
+``open_witness`` runs a package's program in Apple's runtime in single precision, the only
+arithmetic that is the same on Linux as on a device.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _lock = threading.Lock()
 
 @dataclass(frozen=True)
 class AssetMetadata:
-    """The metadata in an asset; ``values`` are JSON, the manifest's digest for instance."""
+    """The metadata of an asset; ``values`` are JSON, for instance the manifest's digest."""
 
     author: str = ""
     license: str = ""
@@ -47,7 +47,7 @@ class AssetMetadata:
     values: Mapping[str, Any] = field(default_factory=dict)
 
     def written(self) -> dict[str, Any]:
-        """As in ``metadata.json``."""
+        """The content of ``metadata.json``."""
         return {
             "author": self.author,
             "license": self.license,
@@ -65,15 +65,15 @@ def lower(
     decompress: bool = False,
     metadata: AssetMetadata | None = None,
 ) -> None:
-    """Writes a package's program as an ``.aimodel``; the same bytes in any process.
+    """Writes a package's program as an ``.aimodel``, with the same bytes in every process.
 
     Args:
         package: an ``.mlpackage`` with an ML program.
-        asset: the folder to make; its name ends in ``.aimodel``.
-        wide: hold half precision in single; constants keep their values.
-        keep_all: every value of a function is an output too, for ``CoreAIModel.trace``.
-        decompress: store compressed constants as our executor expands them.
-        metadata: what the asset says of itself.
+        asset: the new folder; its name ends in ``.aimodel``.
+        wide: store half precision in single precision; constants keep their values.
+        keep_all: make every value of a function an output, for ``CoreAIModel.trace``.
+        decompress: store compressed constants in the form that asrbuild's executor expands them to.
+        metadata: the asset's metadata.
 
     Raises:
         NoLoweringError: an op has no counterpart; nothing was written.
@@ -100,10 +100,10 @@ def load(asset: Path, function: str | None = None) -> CoreAIModel:
     """Opens an asset for execution by Apple's runtime.
 
     Args:
-        function: of an asset with several; its first one if not given.
+        function: a function of the asset; None: the first one.
 
     Raises:
-        AsrbuildError: no such function, or the asset is damaged.
+        AsrbuildError: the asset has no such function, or is damaged.
     """
     return CoreAIModel(asset, function)
 
@@ -116,7 +116,7 @@ def open_witness(
     keep_all: bool = False,
     decompress: bool = False,
 ) -> Iterator[CoreAIModel]:
-    """A package's program in Apple's runtime, in single precision; gone at the end of the block.
+    """Yields a package's program in Apple's runtime, in single precision.
 
     Raises:
         NoLoweringError: an op has no counterpart in Core AI.
@@ -130,7 +130,7 @@ def open_witness(
 
 
 def inspect(asset: Path) -> dict[str, Any]:
-    """An asset's functions with inputs, outputs and states, element types, ops and metadata."""
+    """Describes an asset: functions, inputs, outputs, states, element types, ops and metadata."""
     reply, _ = ask(asset, "inspect", asset=str(asset))
     opened, _ = ask(asset, "open", asset=str(asset))
     ask(asset, "close", asset=str(asset))
@@ -142,7 +142,7 @@ def inspect(asset: Path) -> dict[str, Any]:
 
 
 class CoreAIModel:
-    """An asset ready to run, with the interface of the executor's ``Model``.
+    """A loaded asset, with the interface of the executor's ``Model``.
 
     ``inputs``, ``outputs`` and ``states`` describe its features by name. A function with
     enumerated sizes is several functions of the asset; ``predict`` takes the one that fits.
@@ -175,7 +175,7 @@ class CoreAIModel:
             for kind in ("inputs", "outputs", "states")
         )
         if package is not None:
-            # The package knows bounds and lists of sizes; the asset, its own element types.
+            # Bounds and lists of sizes come from the package, element types from the asset.
             self.inputs = {
                 name: replace(feature, dtype=self.inputs[name].dtype)
                 for name, feature in features[0].items()
@@ -193,7 +193,7 @@ class CoreAIModel:
         self.close()
 
     def close(self) -> None:
-        """Lets Apple's runtime go of the asset."""
+        """Closes the asset in Apple's runtime."""
         ask(self.path, "close", asset=str(self.path))
 
     def make_state(self) -> State:
@@ -215,7 +215,7 @@ class CoreAIModel:
         return {name: results[name] for name in self.outputs if name in results}
 
     def trace(self, data: Mapping[str, Any], state: State | None = None) -> dict[str, Array]:
-        """As ``predict``; of an asset lowered with ``keep_all``, every value that it computes."""
+        """As ``predict``, but with every value that an asset lowered with ``keep_all`` computes."""
         arrays = check_inputs(data, self.inputs, str(self.path))
         if self.states and state is None:
             raise AsrbuildError(
@@ -258,7 +258,7 @@ def _fits(shape: tuple[int, ...], declared: list[int | None]) -> bool:
 
 
 def _feature(name: str, described: Sequence[Mapping[str, Any]]) -> Feature:
-    """A feature from what each variant of a function says of it."""
+    """A feature, from its descriptions in each variant of a function."""
     shape = described[0]["shape"]
     dtype = np.dtype(described[0]["dtype"])
     shapes = tuple(dict.fromkeys(tuple(one["shape"]) for one in described))
@@ -288,7 +288,7 @@ def _own_metadata(asset: Path) -> dict[str, Any]:
 def ask(
     file: Path, command: str, arrays: Mapping[str, Array] | None = None, **request: Any
 ) -> tuple[dict[str, Any], dict[str, Array]]:
-    """A reply of the worker; its refusals and its end as errors about ``file``."""
+    """Sends a request to the worker; its refusals and its end become errors about ``file``."""
     try:
         python = environment.coreai_python()
     except AsrbuildError as error:
@@ -317,7 +317,7 @@ def ask(
 
 
 def _forget_workers() -> None:
-    """A forked process must not share its parent's pipe."""
+    """Forgets the workers in a forked process, which must not share its parent's pipes."""
     _workers.clear()
 
 

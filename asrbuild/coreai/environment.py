@@ -1,7 +1,8 @@
 """The Python environment with coreai-core, Apple's Core AI for Linux and macOS.
 
-It lives apart: it requires a newer numpy than coremltools, and its runtime ends the process on a
-damaged file. It is made once, in the user's cache folder or in ``ASRBUILD_COREAI``.
+It is an environment of its own because coreai-core requires a newer numpy than coremltools, and its
+runtime ends the process on a damaged file. It is made once, in the user's cache folder or in
+``ASRBUILD_COREAI``.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from asrbuild.base.disk import remove_tree
 from asrbuild.base.environments import Contents, python_in
 from asrbuild.base.errors import AsrbuildError
 
-#: The files and the API of other versions differ.
+#: The pinned version; other versions have other files and another API.
 VERSION = "1.0.0b3"
 PYTHONS = ("3.12", "3.13", "3.11", "3.14")
 GLIBC = (2, 34)
@@ -29,7 +30,7 @@ _CONTENTS = Contents(
     "is a package index in reach? verify.witness=off builds without it",
 )
 _PROBE = "import json, sys; print(json.dumps(sys.version_info[:2]))"
-#: Written last, when the environment has passed its self-test.
+#: The file that is written last, after the environment's self-test.
 _TESTED = "self-test-passed"
 
 
@@ -40,14 +41,14 @@ def environment_dir() -> Path:
 
 
 def find() -> Path | None:
-    """The environment's Python if it is made and tested; a look at two files."""
+    """The environment's Python, if it is complete and tested; it checks only two files."""
     folder = environment_dir()
     ready = (folder / _TESTED).is_file() and python_in(folder).is_file()
     return python_in(folder) if ready else None
 
 
 def unsupported() -> str | None:
-    """Why coreai-core has no wheel for this machine; None if it has one."""
+    """The reason why coreai-core has no wheel for this machine; None if it has one."""
     machine = platform.machine()
     if sys.platform == "linux" and machine == "x86_64":
         name, version = platform.libc_ver()
@@ -68,7 +69,7 @@ def unsupported() -> str | None:
 
 
 def coreai_python() -> Path:
-    """The Python that has coreai-core.
+    """The environment's Python, which has coreai-core.
 
     Raises:
         AsrbuildError: it is not installed.
@@ -82,10 +83,10 @@ def coreai_python() -> Path:
 
 
 def install(interpreter: Path | None = None) -> Path:
-    """Makes and tests the environment, or makes it anew where it is damaged; its Python.
+    """Makes and tests the environment, or replaces a damaged one; returns its Python.
 
     Args:
-        interpreter: the Python 3.11 to 3.14 to make it from; without one, the first found.
+        interpreter: the Python 3.11 to 3.14 to make it from; None: the first one found.
 
     Raises:
         AsrbuildError: this machine cannot have it, the packages could not be installed, or the
@@ -125,7 +126,7 @@ def install(interpreter: Path | None = None) -> Path:
 
 
 def remove() -> bool:
-    """Removes the environment; whether there was one."""
+    """Removes the environment; returns whether there was one."""
     folder = environment_dir()
     there = folder.exists()
     remove_tree(folder)
@@ -133,7 +134,7 @@ def remove() -> bool:
 
 
 def find_python() -> Path | None:
-    """The first Python that coreai-core runs in: this one, or of uv, of pyenv, or on PATH."""
+    """The first Python that can run coreai-core: this one, uv's, pyenv's, or one on PATH."""
     if f"{sys.version_info[0]}.{sys.version_info[1]}" in PYTHONS:
         return Path(sys.executable)
     for version in PYTHONS:
@@ -144,7 +145,7 @@ def find_python() -> Path | None:
 
 
 def status() -> environments.Status:
-    """The status of the environment; nothing is changed."""
+    """The status of the environment; changes nothing."""
     target = environment_dir()
     python = find()
     if python is not None:

@@ -1,7 +1,7 @@
-"""The neutral hand-over of a package: its program as JSON, its constants in one file.
+"""The hand-over of a package to Core AI's Python: its program as JSON, its constants in one file.
 
-It is written from what asrbuild's own reader makes of the package, so that Apple's runtime shares
-neither our kernels nor coremltools' reader. ``program.json``::
+asrbuild's own reader writes it, so Apple's runtime shares neither asrbuild's kernels nor
+coremltools' reader. ``program.json``::
 
     {"functions": [{"name", "inputs": [value], "states": [value], "sizes": [{input: shape}],
                     "block": block}]}
@@ -32,16 +32,16 @@ from asrbuild.coreml.executor.program import Compiler, operation_name
 from asrbuild.coreml.executor.registry import MIL_OPS
 from asrbuild.coreml.executor.signature import Enumerated
 
-#: Compressed constants of which the values alone are expanded: a sparse constant is made of them.
+#: Compressed constants whose values alone are expanded, because a sparse constant contains them.
 _HALF_EXPANDED = ("constexpr_lut_to_sparse", "constexpr_sparse_blockwise_shift_scale")
 PROGRAM, WEIGHTS = "program.json", "weights.bin"
 _ALIGNMENT = 64
-#: ``MILSpec.DataType`` numbers of elements below a byte, whose names numpy has not.
+#: ``MILSpec.DataType`` numbers of elements below a byte -> names, which numpy lacks.
 _SMALL = {25: "int4", 35: "uint4", 36: "uint2", 37: "uint1", 38: "uint6", 39: "uint3"}
 
 
 class NoLoweringError(AsrbuildError):
-    """Ops that have no counterpart in Core AI here; ``ops`` are their names."""
+    """A package has ops without a lowering to Core AI; ``ops`` are their names."""
 
     def __init__(self, message: str, ops: tuple[str, ...], **more: Any) -> None:
         super().__init__(message, **more)
@@ -54,7 +54,7 @@ def hand_over(package: Path, folder: Path, *, decompress: bool = False) -> None:
     Args:
         package: an ``.mlpackage`` with an ML program.
         folder: an existing folder.
-        decompress: write compressed constants as our executor expands them.
+        decompress: write compressed constants in the form that asrbuild's executor expands them to.
 
     Raises:
         NoLoweringError: the package is a neural network.
@@ -75,7 +75,7 @@ def hand_over(package: Path, folder: Path, *, decompress: bool = False) -> None:
 
 
 def read_program(package: Package, weights: IO[bytes], *, decompress: bool = False) -> Any:
-    """The program of a package as in ``program.json``; its constants are written to a file."""
+    """The content of ``program.json``; writes the constants to a file."""
     blobs = Blobs(package.directory)
     _, names, _ = described_features(package.spec, package.path, None)
     functions = []
@@ -152,7 +152,7 @@ class FunctionWriter:
         }
 
     def _expand(self, operation: Any) -> None:
-        """A constant as it stands, or a compressed one as our executor expands it."""
+        """Adds a constant, and a compressed constant in expanded form."""
         if operation.type == "const":
             value = operation.attributes["val"]
             read = {operation.outputs[0].name: read_value(value, self.blobs)}
@@ -163,7 +163,7 @@ class FunctionWriter:
             self._scopes[-1][output.name] = name
 
     def _expanded(self, operation: Any) -> dict[str, Any]:
-        """A compressed constant, expanded by the executor, by the names of the op's outputs."""
+        """Name of output -> value of a compressed constant, expanded by the executor."""
         compiler = Compiler(self.blobs, self.name, self.opset)
         known = {}
         for argument in operation.inputs.values():
@@ -201,7 +201,7 @@ class FunctionWriter:
         return wanted
 
     def _declared(self, named: Any) -> dict[str, Any]:
-        """A value of an input or an output, visible under its name from here on."""
+        """Describes the value of an input or output, and makes it visible under its name."""
         unique = self._unique(named.name)
         self._scopes[-1][named.name] = unique
         dtype, shape = _type(named.type)

@@ -1,8 +1,8 @@
-"""A process of the isolated Python that lowers packages and runs assets; the other end of its pipe.
+"""Starts the process that lowers packages and runs assets, and talks to it through a pipe.
 
 A message is a little-endian uint32, that many bytes of JSON, and as many bytes of arrays as the
-JSON's ``payload`` says. Whatever ends the process, a fatal error of Apple's runtime or the time
-limit, is one ``AsrbuildError`` with its last words; the next call starts another.
+JSON's ``payload`` says. If a fatal error of Apple's runtime or the time limit ends the process, an
+``AsrbuildError`` has its last words; the next call starts a new process.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from asrbuild.base import interrupts
 from asrbuild.base.array import Array
 from asrbuild.base.errors import AsrbuildError
 
-#: Seconds that one answer may take; the largest model lowers in ten.
+#: Seconds that one reply may take; lowering the largest model takes ten.
 TIME_LIMIT = 600.0
 _START = "import sys; sys.path.insert(0, sys.argv[1]); from worker.main import main; main()"
 _FIX = "run `asrbuild coreai install` again; verify.witness=off builds without Apple's runtime"
-#: Milliseconds between two looks at whether the work was cancelled.
+#: Milliseconds between two checks for cancellation.
 _AT_ONCE_MS = 100
-#: Bytes of the last words that an error repeats.
+#: Limit of bytes of last words in an error.
 _LAST_WORDS = 300
 
 
 class RefusedError(Exception):
-    """The worker lives and refused the request; ``reply`` is its answer."""
+    """The worker refused a request, and still runs; ``reply`` is its reply."""
 
     def __init__(self, reply: Mapping[str, Any]) -> None:
         super().__init__(reply["error"])
@@ -47,11 +47,11 @@ class RefusedError(Exception):
 
 @dataclass
 class RuntimeProcess:
-    """A process of the isolated Python. Calls from several threads wait for each other.
+    """A process of the isolated Python; calls from several threads run in turn.
 
     Args:
         python: the interpreter that has coreai-core.
-        time_limit: seconds that one answer may take.
+        time_limit: seconds that one reply may take.
     """
 
     python: Path
@@ -63,16 +63,16 @@ class RuntimeProcess:
 
     @property
     def pid(self) -> int | None:
-        """Of the process that runs now."""
+        """The identifier of the running process; None while none runs."""
         return None if self._process is None else self._process.pid
 
     def call(
         self, command: str, arrays: Mapping[str, Array] | None = None, **request: Any
     ) -> tuple[dict[str, Any], dict[str, Array]]:
-        """Sends a request with arrays by name; the reply and its arrays.
+        """Sends a request with arrays by name; returns the reply and its arrays.
 
         Raises:
-            RefusedError: the worker cannot do it, and says why.
+            RefusedError: the worker refused the request, with its reason.
             AsrbuildError: the process ended, or did not answer in time.
         """
         layout, payload = pack(arrays or {})
@@ -108,7 +108,8 @@ class RuntimeProcess:
         self._folder = Path(tempfile.mkdtemp(prefix="asrbuild-coreai-"))
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "VIRTUAL"))}
         with (self._folder / "log").open("wb") as log:
-            # A session of its own: Ctrl-C is for us, the worker ends when its pipe closes.
+            # A session of its own: Ctrl-C must not reach the worker, which ends when its pipe
+            # closes.
             self._process = subprocess.Popen(
                 [str(self.python), "-I", "-c", _START, str(Path(__file__).parent)],
                 stdin=subprocess.PIPE,
@@ -136,13 +137,13 @@ class RuntimeProcess:
         except (BrokenPipeError, ConnectionResetError, EOFError):
             raise self._ended(command, None) from None
         except BaseException:
-            # An interrupted exchange leaves the rest of an answer in the pipe.
+            # An interrupted exchange leaves the rest of a reply in the pipe.
             process.kill()
             self.close()
             raise
 
     def _write(self, data: bytes, deadline: float) -> None:
-        """Sends all of ``data``, in pieces that a pipe with room takes whole."""
+        """Sends all of ``data``, in pieces that the pipe has room for."""
         process = self._process
         assert process is not None
         assert process.stdin is not None
@@ -153,7 +154,7 @@ class RuntimeProcess:
             left = left[os.write(descriptor, left[: select.PIPE_BUF]) :]
 
     def _read(self, size: int, deadline: float) -> bytes:
-        """Exactly ``size`` bytes of the answer."""
+        """Reads exactly ``size`` bytes of the reply."""
         process = self._process
         assert process is not None
         assert process.stdout is not None
@@ -169,7 +170,7 @@ class RuntimeProcess:
         return b"".join(parts)
 
     def _ended(self, command: str, reason: str | None) -> AsrbuildError:
-        """The error of a process that ended or was ended, with its last words."""
+        """The error for a process that ended or was ended, with its last words."""
         process, folder = self._process, self._folder
         assert process is not None
         assert folder is not None
@@ -189,10 +190,10 @@ class RuntimeProcess:
 
 
 def _wait(descriptor: int, event: int, deadline: float) -> None:
-    """Waits until a pipe has something or room; Ctrl-C ends it in any thread.
+    """Waits until a pipe is ready to read or write; cancellation ends the wait in any thread.
 
     Raises:
-        TimeoutError: the time is over.
+        TimeoutError: the deadline has passed.
     """
     poll = select.poll()
     poll.register(descriptor, event)
@@ -203,14 +204,14 @@ def _wait(descriptor: int, event: int, deadline: float) -> None:
 
 
 def pack(arrays: Mapping[str, Array]) -> tuple[list[Any], bytes]:
-    """The layout of arrays, one ``[name, type, shape]`` each, and their bytes in that order."""
+    """Packs arrays: their layout, ``[name, type, shape]`` each, and their bytes in that order."""
     whole = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     layout = [[name, array.dtype.name, list(array.shape)] for name, array in whole.items()]
     return layout, b"".join(array.tobytes() for array in whole.values())
 
 
 def unpack(layout: list[Any], payload: bytes) -> dict[str, Array]:
-    """The arrays of a layout, each in memory of its own."""
+    """Unpacks the arrays of a layout, each into memory of its own."""
     found: dict[str, Array] = {}
     start = 0
     for name, dtype, shape in layout:
@@ -222,7 +223,7 @@ def unpack(layout: list[Any], payload: bytes) -> dict[str, Array]:
 
 
 def _close_quietly(pipe: Any) -> None:
-    """Closes a pipe whose reader may have ended."""
+    """Closes a pipe; ignores that its reader may have ended."""
     try:
         pipe.close()
     except BrokenPipeError:

@@ -1,1 +1,1 @@
-"""Core ML packages: two front ends that write them, and a reader that describes them."""
+"""Core ML packages: writes them with two front ends, runs them, and inspects them."""

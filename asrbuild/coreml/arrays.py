@@ -1,4 +1,4 @@
-"""Weights as Core ML stores them: transposed, and within half precision."""
+"""Prepares weights for Core ML: transposes them, and checks the range of half precision."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FP16_MAX = 65504.0
 
 
 def transposed(matrix: Array, dtype: np.dtype[Any] | type) -> Array:
-    """``matrix.T`` of another type, in C order."""
+    """``matrix.T`` as another type, in C order."""
     out = np.empty(matrix.shape[::-1], dtype)
     transpose_into(out, matrix)
     return out

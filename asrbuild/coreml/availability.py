@@ -1,4 +1,4 @@
-"""Systems that load a Core ML specification version, and the parts of a package that require it.
+"""The systems that load a spec version of Core ML, and the parts of a package that require it.
 
 Sources: ``Model.proto`` (versions), the field numbers of ``NeuralNetworkLayer`` in
 ``NeuralNetwork.proto`` together with coremltools' ``mlmodel/src/Utils.cpp`` (layers), and the op
@@ -24,7 +24,7 @@ MINIMUM_OS = {
     9: "iOS 18, macOS 15",
     10: "iOS 26, macOS 26",
 }
-#: Operations of programs that came after iOS 15 -> the specification version they came with.
+#: Operations of programs that came after iOS 15 -> their first spec version.
 NEWER_OPERATIONS = {
     **dict.fromkeys(
         """
@@ -48,12 +48,12 @@ _IOS13_LAYERS, _IOS14_LAYERS = 600, 1450
 
 
 def operation_version(kind: str) -> int:
-    """The specification version that an operation of a program came with."""
+    """The spec version that introduced an operation of a program."""
     return NEWER_OPERATIONS.get(kind, 6)
 
 
 def layer_version(kind: str) -> int:
-    """The specification version that a layer of a neural network came with; 1 if it is older."""
+    """The spec version that introduced a layer of a neural network; 1 for the oldest layers."""
     fields = coremlproto.neural_network().NeuralNetworkLayer.DESCRIPTOR.fields_by_name
     number = fields[kind].number if kind in fields else 0
     if number >= _IOS14_LAYERS:
@@ -64,13 +64,14 @@ def layer_version(kind: str) -> int:
 
 
 def reasons(version: int, needs: Iterable[tuple[int, str]]) -> tuple[str, ...]:
-    """The parts of a package that require its specification version: those that came with it.
+    """The parts of a package that require its spec version.
 
     Args:
-        version: of the package.
-        needs: (the version it came with, what it is) of each part.
+        version: the package's spec version.
+        needs: (spec version that introduced it, description) of each part.
 
     Returns:
-        empty where everything is older: then the deployment target of the conversion decided.
+        Descriptions of the parts that its version introduced; empty if every part is older, so that
+        only the deployment target of the conversion decided.
     """
     return tuple(dict.fromkeys(what for came_with, what in needs if came_with == version))

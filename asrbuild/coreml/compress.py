@@ -1,12 +1,12 @@
-"""Smaller weights: ``coremltools.optimize``'s compression passes, with a choice for each layer.
+"""Compresses weights with ``coremltools.optimize``, with a choice for each layer.
 
-The choice runs as one more graph pass at the end of either front end's pipeline, so a compressed
-program is written like any other: same bytes every time, shared weights of several functions too.
+It is one more graph pass at the end of either front end's pipeline, so a compressed program is
+written like any other: with the same bytes every time, and with weights shared by functions.
 
     const ─► linear     becomes     constexpr_* ─► linear
 
-with int8 and a scale for each output channel, indices into one palette a weight, or a mask and what
-it lets through. The program computes as before.
+with int8 and a scale for each output channel, indices into one palette for each weight, or a mask
+and its nonzero values. The rest of the program is unchanged.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _OPTION = "choice"
 
 
 def add_compression(pipeline: Any, request: ConversionRequest, layers: Layers) -> None:
-    """Appends the compression that a request asks for to a ``ct.PassPipeline``, if it asks."""
+    """Appends a request's compression, if any, to a ``ct.PassPipeline``."""
     if not request.compress:
         return
     _register()
@@ -60,10 +60,10 @@ def _register() -> None:
 
 
 def compress_program(ct: Any, program: Any, request: ConversionRequest, layers: Layers) -> None:
-    """Replaces the weights of the layers that ``request.compress`` names.
+    """Compresses the weights of the layers that ``request.compress`` names.
 
     Raises:
-        AsrbuildError: a layer is not in the program, or coremltools left one as it was.
+        AsrbuildError: the program lacks a layer, or coremltools left a weight uncompressed.
     """
     from coremltools.converters.mil.mil.passes.graph_pass import PassOption
     from coremltools.converters.mil.mil.passes.pass_registry import PASS_REGISTRY
@@ -86,7 +86,7 @@ def compress_program(ct: Any, program: Any, request: ConversionRequest, layers: 
         compress = PASS_REGISTRY[f"compression::{_PASSES[method]}"]
         compress.set_options([PassOption("config", config)])
         compress.apply(program)
-    # Where coremltools cannot compress a weight it logs a line and leaves it.
+    # coremltools only logs a line if it cannot compress a weight.
     left = sorted({layer for layer, _ in _weights(program, layers) if layer in request.compress})
     if left:
         raise AsrbuildError(
@@ -98,7 +98,7 @@ def compress_program(ct: Any, program: Any, request: ConversionRequest, layers: 
 
 
 def _settings(ct: Any, method: str, request: ConversionRequest, const: Any) -> Any:
-    """coremltools' settings for one weight."""
+    """The settings of coremltools for one weight."""
     optimize = ct.optimize.coreml
     if method == "int8":
         return optimize.OpLinearQuantizerConfig(
@@ -119,8 +119,8 @@ def _settings(ct: Any, method: str, request: ConversionRequest, const: Any) -> A
 def smallest(weights: Array, fraction: float) -> float:
     """The magnitude that this fraction of the weights does not exceed.
 
-    coremltools 9.0's own ``OpMagnitudePrunerConfig`` takes it with ``np.percentile``, which counts
-    in the type of the weights: above 65,504 of them in fp16 that is NaN, and nothing is pruned.
+    coremltools 9.0's own ``OpMagnitudePrunerConfig`` uses ``np.percentile``, which counts in the
+    type of the weights: for more than 65,504 fp16 weights the result is NaN, and nothing is pruned.
     """
     count = int(weights.size * fraction)
     if count == 0:
@@ -129,12 +129,13 @@ def smallest(weights: Array, fraction: float) -> float:
 
 
 def palette(weights: Array, bits: int) -> tuple[Array, Array]:
-    """The ``2 ** bits`` values nearest to all weights in the mean square, and each weight's index.
+    """The ``2 ** bits`` values with the least squared error for all weights, and their indices.
 
-    Exact k-means in one dimension, by coremltools' own copy of kmeans1d: there is no random start,
-    so the same weights give the same palette. coremltools' mode ``kmeans`` does the same for fp16
-    weights, but wants scikit-learn for fewer than 10,000 of them and for fp32 ones. Those are
-    clustered by their fp16 values here. There are at most 64k of these, so they are counted.
+    It is exact k-means in one dimension, by coremltools' own copy of kmeans1d, without a random
+    start, so the same weights give the same palette. coremltools' mode ``kmeans`` does the same for
+    fp16 weights, but requires scikit-learn for fewer than 10,000 weights and for fp32. Here fp32
+    weights are clustered by their fp16 values. There are at most 64k different values, so they are
+    counted.
 
     Returns:
         The palette (2 ** bits,) of the weights' type, ascending and padded with zeros, and uint8
@@ -156,10 +157,10 @@ def palette(weights: Array, bits: int) -> tuple[Array, Array]:
 
 
 def _weights(program: Any, layers: Layers) -> Iterator[tuple[str, Any]]:
-    """(layer, const op) of each weight matrix that is not compressed.
+    """Yields (layer, const op) of each uncompressed weight matrix.
 
-    Names differ between the front ends, the order does not: a chain of dense layers, with the
-    recurrent one as one op or as the body of a loop.
+    The front ends give different names but the same order: a chain of dense layers, with the
+    recurrent layer as one op or as the body of a loop.
     """
     for function in program.functions.values():
         names = iter(layers.dense)
@@ -189,7 +190,7 @@ def _consts(layer: str, operation: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _share(program: Any, shared: Mapping[str, str | None]) -> None:
-    """Functions that shared a weight share its compressed parts."""
+    """Makes functions that share a weight share its compressed parts."""
     for function in program.functions.values():
         for operation in function.operations:
             if not operation.op_type.startswith("constexpr_"):

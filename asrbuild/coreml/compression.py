@@ -1,4 +1,4 @@
-"""The layers of a network, how a recipe stores their weights, and the gates that follow from it."""
+"""The compression of each layer in a recipe, and the gates of a build."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any
 class Layers:
     """The layers of a network whose weights can be compressed.
 
-    ``names``: in the order in which the program runs them. ``recurrent``: the one that is an
-    ``lstm`` op or the body of a loop; the others are dense. ``kept``: those that stay as they are
-    unless their own key says otherwise.
+    ``names``: in the order in which the program runs them. ``recurrent``: the layer that is an
+    ``lstm`` op or the body of a loop; the others are dense. ``kept``: layers that stay uncompressed
+    unless their own key is set.
     """
 
     names: tuple[str, ...] = ()
@@ -22,19 +22,20 @@ class Layers:
 
     @property
     def dense(self) -> tuple[str, ...]:
+        """The layers that are not recurrent."""
         return tuple(name for name in self.names if name != self.recurrent)
 
     @property
     def defaults(self) -> dict[str, str | None]:
-        """Layer -> how its weights are stored; None: as ``coreml.compress`` says."""
+        """Layer -> its default compression; None: that of ``coreml.compress``."""
         return {name: "none" if name in self.kept else None for name in self.names}
 
 
 def compression(coreml: Mapping[str, Any]) -> dict[str, str]:
-    """Layer -> how its weights are stored, without the layers that are stored as they are.
+    """Layer -> its compression, without uncompressed layers.
 
     Args:
-        coreml: the recipe's section as :func:`record` has it; of an old one, nothing is compressed.
+        coreml: the recorded section of the recipe; a section of an old recipe has no compression.
     """
     chosen = {
         layer: method or coreml["compress"]
@@ -48,10 +49,11 @@ HALF_ORIGINAL = "half"
 
 
 def gate_names(coreml: Mapping[str, Any], thresholds: Container[str] = ()) -> tuple[str, ...]:
-    """The gates of ``verify.thresholds`` that a build has: its precision's, those of the ways its
-    layers are compressed, and those of an original in half precision where the recipe has them.
+    """The names of a build's gates in ``verify.thresholds``; the loosest of them count.
 
-    The loosest of them count.
+    They are those of its precision, of the compressions of its layers, and, if the recipe has them,
+    those of an original in half precision.
+
     """
     half = (HALF_ORIGINAL,) if HALF_ORIGINAL in thresholds else ()
     return (coreml["precision"], *half, *sorted(set(compression(coreml).values())))

@@ -1,7 +1,7 @@
-"""From a network's body, built with coremltools' MIL builder, to a package on disk.
+"""Writes a package from a network's body, which coremltools' MIL builder makes.
 
-An architecture writes the body; inputs, states, outputs and functions are made here from its
-signature and the request, so that every architecture's packages are alike.
+An architecture provides the body; this module adds inputs, states, outputs and functions from its
+signature and the request, so that the packages of all architectures have the same form.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from asrbuild.coreml.speedups.importing import import_coremltools
 from asrbuild.coreml.speedups.nn_weights import fast_weights
 
 DEFAULT_FUNCTION = "main"
-#: The body of a network: its steps in a call (None: any number), and its inputs and states by the
-#: name of the input; returns its outputs by name. Features come in the precision of computation,
-#: all else as declared; outputs may be in either precision. With a ``Half`` all is float32.
+#: The body of a network: takes the steps of a call (None: any number), and inputs and states by the
+#: name of the input; returns outputs by name. Features have the compute precision, all others their
+#: declared type; outputs may have either precision. With a ``Half``, everything is float32.
 Body = Callable[[int | None, Mapping[str, Any]], Mapping[str, Any]]
-#: Whether an operation of the program computes in half precision, where the package does.
+#: Whether an operation of an fp16 package computes in half precision.
 Half = Callable[[Any], bool]
 
 
 def is_half(request: ConversionRequest) -> bool:
-    """Whether the package computes in fp16; a neural network's precision is that of its weights."""
+    """Whether the package computes in fp16; never a neural network, which only stores fp16."""
     return request.format == "mlprogram" and request.precision == "fp16"
 
 
@@ -52,20 +52,19 @@ def write_model(
     layers: Layers,
     half: Half | None = None,
 ) -> None:
-    """Writes the package ``destination`` (``.mlpackage`` or ``.mlmodel``), replacing an old one.
+    """Writes the package ``destination`` (``.mlpackage`` or ``.mlmodel``), or replaces it.
 
     The same body, signature and request give the same bytes in every process and on every day.
 
     Args:
-        signature: with the size of every axis but the steps.
-        layers: those that can be compressed.
-        half: chooses the operations of an fp16 package that compute in half precision, of a body
-            that is in float32 throughout; None: the body has casts of its own.
+        signature: a signature with the size of every axis except the steps. layers: the layers that
+            can be compressed. half: chooses the operations of an fp16 package that compute in half
+            precision, for a body in float32; None: the body has casts of its own.
     """
     program = _program(body, signature, request, own_casts=half is None)
     with (
         tempfile.TemporaryDirectory(dir=destination.parent) as scratch,
-        # Inside: the scratch's own end gives its space back.
+        # Inside, so that the space of the scratch folder is free at its end.
         full_disk_errors("writing the package", destination.parent),
     ):
         spec = _export(program, request, Path(scratch), layers, half)
@@ -130,7 +129,7 @@ def _function(
         made = body(fixed, given)
         for pair in signature.states if stateful else ():
             value, shape = made[pair.output], shapes[pair.input]
-            if tuple(value.shape) != shape:  # cut from something of any length
+            if tuple(value.shape) != shape:  # cut from a value of any length
                 value = mb.reshape(x=value, shape=shape, name=f"{pair.output}_of_state")
             if not own_casts:
                 value = mb.cast(x=value, dtype="fp16", name=f"{pair.output}_to_fp16")
@@ -144,21 +143,21 @@ def _function(
 
 
 def _float32(mb: Any, name: str, value: Any) -> Any:
-    """``value`` as float32, which it is outside the package whatever it is inside."""
+    """``value`` as float32, its type outside of the package."""
     if value.dtype.__name__ == "fp32":
         return value
     return mb.cast(x=value, dtype="fp32", name=name)
 
 
 def _shape(port: Port, length: Any) -> tuple[Any, ...]:
-    """A shape with ``length`` in the place of its open axis."""
+    """The shape of a port, with ``length`` as the size of its open axis."""
     return tuple(length if axis.open else axis.size for axis in port.axes)
 
 
 def _input_types(
     ct: Any, signature: Signature, request: ConversionRequest, steps: Steps
 ) -> tuple[Any, ...]:
-    """The inputs as the package describes them, its flexible axis with explicit bounds."""
+    """The input types of the package, with explicit bounds for a flexible axis."""
     kept = {pair.input for pair in signature.states} if request.state == "stateful" else ()
     return tuple(
         ct.TensorType(
@@ -174,7 +173,7 @@ def _input_types(
 
 
 def flexible(ct: Any, shape: Callable[[Any], tuple[Any, ...]], steps: Steps) -> Any:
-    """A shape as coremltools takes it; ``shape`` makes one from the length of its open axis."""
+    """A shape for coremltools; ``shape`` makes a shape from the length of its open axis."""
     if isinstance(steps, FixedSteps):
         return shape(steps.steps)
     if isinstance(steps, EnumeratedSteps):
@@ -188,20 +187,21 @@ def flexible(ct: Any, shape: Callable[[Any], tuple[Any, ...]], steps: Steps) -> 
 def _export(
     program: Any, request: ConversionRequest, scratch: Path, layers: Layers, half: Half | None
 ) -> Any:
-    """Runs coremltools' passes and back end; an mlprogram's ``weight.bin`` lands in ``scratch``."""
+    """Runs coremltools' passes and back end, which writes ``weight.bin`` into ``scratch``."""
     ct = import_coremltools()
     from coremltools.converters.mil.converter import ConverterRegistry, mil_convert_to_proto
 
     passes = ct.PassPipeline()
     dropped: set[str] = set()
     if half is None or not is_half(request):
-        dropped.add("common::add_fp16_cast")  # the program already is as this pass would make it
+        # the program already has the form that this pass makes
+        dropped.add("common::add_fp16_cast")
     else:
         passes.set_options("common::add_fp16_cast", {"op_selector": half})
     if request.precision == "fp32" or request.lstm == "native":
         dropped.add("common::add_int16_cast")
     if request.lstm == "native" and half is None:
-        # It gathers once, at an index that is never negative.
+        # The program gathers once, with an index that is never negative.
         dropped.add("common::guard_negative_gather_indices")
     passes.remove_passes(dropped)
     add_compression(passes, request, layers)
@@ -223,6 +223,6 @@ def _export(
 
 
 def _forget_names(ct: Any) -> None:
-    # The builder numbers names for the life of the process; bytes must not depend on what was
-    # converted before.
+    # The builder numbers names for the life of the process; bytes must not depend on earlier
+    # conversions.
     ct.converters.mil.Builder.name_count.clear()

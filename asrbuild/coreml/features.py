@@ -1,4 +1,4 @@
-"""Inputs, outputs and states of a Core ML model, as its description declares them."""
+"""Describes the inputs, outputs and states of a Core ML model for a person."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class FeatureSummary:
     """An input, output or state.
 
     ``dtype``: numpy's name for an array, ``image RGB``, ``string``, ``dictionary of string``.
-    ``axes``: per axis the smallest and largest size, ``None`` where it has no limit; ``shapes``:
-    the enumerated ones. Both are ``None`` where the package does not say. Those of an image are
-    (height, width) in pixels, that of a sequence its length.
-    ``optional_value`` is what the model takes where an optional array is not given.
+    ``axes``: the smallest and largest size of each axis, None: unbounded; ``shapes``: the
+    enumerated shapes. Both are None if the package does not declare them. The axes of an image are
+    (height, width) in pixels, that of a sequence is its length. ``optional_value`` is the value of
+    an optional array that is not given.
     """
 
     name: str
@@ -56,7 +56,7 @@ class FeatureSummary:
 
 
 def read_feature(described: Any) -> FeatureSummary:
-    """A ``FeatureDescription`` message, or the description of a state."""
+    """Reads a ``FeatureDescription`` message, or the description of a state."""
     kind = described.type.WhichOneof("Type") or "unknown"
     value: Any = getattr(described.type, kind, None)
     optional = described.type.isOptional
@@ -113,5 +113,5 @@ def _image(name: str, image: Any, optional: bool) -> FeatureSummary:
 
 
 def _range(sizes: Any) -> tuple[int, int | None]:
-    # An upper bound below 0 stands for none.
+    # An upper bound below 0 means unbounded.
     return sizes.lowerBound, sizes.upperBound if sizes.upperBound >= 0 else None

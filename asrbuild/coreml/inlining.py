@@ -1,4 +1,4 @@
-"""A program that coremltools made, as operations of the function that is being written."""
+"""Inlines a program of coremltools into the function that is being built."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from asrbuild.coreml.speedups.importing import import_coremltools
 
 
 def inlined(block: Any, values: Mapping[Any, Any]) -> list[Any]:
-    """Adds the operations of a block of a MIL program to the present function.
+    """Adds the operations of a block of a MIL program to the current function.
 
     Args:
-        block: a function or an inner block; it stays as it is.
-        values: what its inputs are here.
+        block: a function or an inner block, which is not changed.
+        values: the values of its inputs in the current function.
 
     Returns:
-        What its outputs are here.
+        The values of its outputs in the current function.
     """
     mb = import_coremltools().converters.mil.Builder
     known = dict(values)
@@ -47,5 +47,5 @@ def inlined(block: Any, values: Mapping[Any, Any]) -> list[Any]:
     return [known[value] for value in block.outputs]
 
 
-#: The blocks of an operation, as the builder names the functions that make them.
+#: Arguments of the builder with a function for each block of an operation.
 _BLOCKS = {"while_loop": ("_cond", "_body"), "cond": ("_true_fn", "_false_fn")}

@@ -1,4 +1,4 @@
-"""Inputs, outputs, operations and weights of a package, from its protobuf messages alone."""
+"""Inspects a package: inputs, outputs, operations and weights, from its protobuf messages."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from asrbuild.coreml.stored import compression, constant_arguments, weight_bytes
 
 @dataclass(frozen=True)
 class FunctionSummary:
-    """One function; ``ops``: kind -> count, most frequent first, loop bodies and branches included.
+    """One function; ``ops``: kind -> count, most frequent first, with loop bodies and branches.
 
-    ``ops_in_loops``: those of them that run once per loop iteration. Constants are not counted.
+    ``ops_in_loops``: those that run once per loop iteration. Constants do not count.
     """
 
     name: str
@@ -31,19 +31,19 @@ class FunctionSummary:
 
 @dataclass(frozen=True)
 class ModelSummary:
-    """A package at a glance.
+    """The summary of a package.
 
     Args:
-        kind: ``mlprogram``, ``neuralnetwork``, or the specification's own word for another type.
-        nbytes: of all its files.
-        minimum_os_reasons: the operations, layers and types that came with that system; empty where
-            the deployment target of the conversion alone decided.
-        weight_bytes: of the stored weights, by element type; shared ones count once.
-        compression: how weights are stored (``palette of 4 bits``) -> how many of them.
+        kind: ``mlprogram``, ``neuralnetwork``, or the specification's own name for another type.
+        nbytes: bytes of all its files.
+        minimum_os_reasons: the operations, layers and types that came with that system; empty if
+            only the deployment target of the conversion decided.
+        weight_bytes: element type -> bytes of the stored weights; shared ones count once.
+        compression: compression (``palette of 4 bits``) -> number of weights.
         labels: the classes of a classifier, in order.
-        default_function: the one that runs when none is named.
-        parts: the models of a pipeline, in order, each with the name the pipeline gives it.
-        metadata: author, license, version, description, and everything user-defined.
+        default_function: the function that runs if none is named.
+        parts: the models of a pipeline, in order, each with its name in the pipeline.
+        metadata: author, license, version, description, and user-defined metadata.
     """
 
     path: str
@@ -62,7 +62,7 @@ class ModelSummary:
     parts: tuple[ModelSummary, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """The summary as plain values for JSON."""
         return asdict(self)
 
 
@@ -70,7 +70,7 @@ def inspect_model(path: Path) -> ModelSummary:
     """Reads a ``.mlpackage`` or ``.mlmodel``.
 
     Raises:
-        AsrbuildError: there is none, or it is damaged.
+        AsrbuildError: the package does not exist or is damaged.
     """
     files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
     return _summary(read_spec(path), str(path), sum(file.stat().st_size for file in files))
@@ -122,7 +122,7 @@ def named_parts(spec: Any) -> list[tuple[str, Any]]:
 
 
 def class_labels(spec: Any) -> tuple[str, ...]:
-    """The classes of a classifier in order; those of a pipeline are its last classifier's."""
+    """The classes of a classifier in order; for a pipeline, those of its last classifier."""
     kind = spec.WhichOneof("Type") or "unknown"
     if kind == "mlProgram":
         return _program_labels(spec)
@@ -157,7 +157,7 @@ def _scalars(value: Any) -> Iterator[str]:
 def _needs(
     spec: Any, kind: str, functions: Iterable[FunctionSummary], parts: Iterable[ModelSummary]
 ) -> Iterator[tuple[int, str]]:
-    """(specification version, part of the package that requires it) of every part."""
+    """Yields (spec version, part of the package that requires it) for every part."""
     for function in functions:
         for op in function.ops:
             if kind == "mlProgram":

@@ -1,9 +1,9 @@
-"""Which operations of an fp16 package compute in float32.
+"""Chooses the operations of an fp16 package that compute in float32.
 
-The audio front end has to: the floor under its logarithm is below half precision, the power of a
-loud window above it, and samples have more bits. Measured on networks with a front end of their
-own: float32 up to and with the first logarithm keeps the labels, some of these operations alone do
-not.
+The audio front end requires float32: the floor under its logarithm is below the range of half
+precision, the power of a loud window above it, and samples have more bits. Measured on networks
+with their own front end: float32 up to and including the first logarithm keeps the labels; float32
+for only some of these operations does not.
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ from typing import Any
 
 from asrbuild.base.errors import AsrbuildError
 
-#: Operations with weights. Where none comes after a logarithm it is that of the outputs.
+#: Operations with weights. A logarithm without any of them after it belongs to the outputs.
 _WEIGHTED = ("conv", "linear", "matmul", "lstm", "gru", "rnn", "conv_transpose")
 FRONT_END, NONE = "front_end", "none"
 
 
 class Mixed:
-    """Chooses the operations that compute in half precision: ``mixed(op)``.
+    """A predicate of operations, ``mixed(op)``: whether one computes in half precision.
 
     Args:
-        fp32: ``front_end``: not those up to the first logarithm of a function and what normalises
-            it, if layers with weights come after; ``none``: all; or names of operations or of
-            their results.
-        always: how names begin of operations that never do.
+        fp32: operations in single precision: ``front_end``: those up to the first logarithm of a
+        function and its normalisation, if layers with weights come after it; ``none``; or names of
+        operations or of their results.
+        always: prefixes of names of operations that always compute in single precision.
     """
 
     def __init__(self, fp32: str | Sequence[str], always: str | None = None) -> None:
         self._fp32 = fp32
         self._always = always
-        #: By function: names of the operations up to its first logarithm.
+        #: Function -> names of the operations up to its first logarithm.
         self._before: dict[int, frozenset[str]] = {}
         self.met: set[str] = set()
 
@@ -51,10 +51,10 @@ class Mixed:
         return not named
 
     def check(self) -> None:
-        """Refuses names that no operation of the program had.
+        """Raises if no operation of the program had one of the names.
 
         Raises:
-            AsrbuildError: naming them.
+            AsrbuildError: it lists these names.
         """
         if isinstance(self._fp32, str):
             return
@@ -67,10 +67,11 @@ class Mixed:
 
 
 def up_to_first_log(function: Any) -> frozenset[str]:
-    """Names of the operations that the first logarithm of a function depends on, and its own.
+    """Names of the first logarithm of a function and of the operations that it depends on.
 
-    With them goes what normalises the logarithms: of values up to 20, half precision keeps two
-    decimals. Empty where no operation with weights depends on it: it belongs to the outputs then.
+    The normalisation of the logarithms is included: half precision keeps only two decimals of
+    values up to 20. Empty if no operation with weights depends on the logarithm: it belongs to the
+    outputs then.
     """
     first = next((op for op in function.operations if op.op_type == "log"), None)
     if first is None:
@@ -89,7 +90,7 @@ def up_to_first_log(function: Any) -> frozenset[str]:
 
 
 def _with_normalisation(function: Any, names: set[str]) -> frozenset[str]:
-    """These operations, and those after them that need nothing else and have no weights."""
+    """These operations, and later ones that depend only on them and have no weights."""
     for op in function.operations:
         made_by = [value.op for value in _inputs(op) if value.op is not None]
         computed = {source.name for source in made_by if source.op_type != "const"}
@@ -119,7 +120,7 @@ def _inputs(op: Any) -> list[Any]:
 
 
 def _function(op: Any) -> Any:
-    """The outermost block that an operation is in."""
+    """The outermost block of an operation."""
     block = op.enclosing_block
     while block.outer_op is not None:
         block = block.outer_op.enclosing_block

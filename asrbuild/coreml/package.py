@@ -1,8 +1,7 @@
 """Writes Core ML models to disk with the same bytes every time.
 
-coremltools itself puts random UUIDs into ``Manifest.json``, today's date into the metadata, and
-protobuf maps in any order. Here the UUIDs come from the paths, there is no date, and maps are
-sorted.
+coremltools writes random UUIDs into ``Manifest.json``, today's date into the metadata, and protobuf
+maps in any order. Here the UUIDs are made from the paths, there is no date, and maps are sorted.
 """
 
 from __future__ import annotations
@@ -21,13 +20,13 @@ from asrbuild.coreml.request import ConversionRequest
 
 AUTHOR = "com.apple.CoreML"
 WEIGHTS_PATH = "weights/weight.bin"
-#: Written by coremltools, different on every day.
+#: Metadata of coremltools that differs from day to day.
 DATED_METADATA = ("com.github.apple.coremltools.conversion_date",)
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://apple.github.io/coremltools/mlpackage")
 
 
 def describe(spec: Any, request: ConversionRequest) -> None:
-    """Sets the model's metadata from the request, and removes what changes from day to day."""
+    """Sets the model's metadata from the request; removes metadata that changes from day to day."""
     metadata = spec.description.metadata
     metadata.author = request.author
     metadata.license = request.license
@@ -42,7 +41,7 @@ def describe(spec: Any, request: ConversionRequest) -> None:
 def write_package(
     spec: Any, weight_file: Path, request: ConversionRequest, destination: Path
 ) -> None:
-    """Writes an ``.mlpackage``: the specification, ``weight_file`` (moved), ``Manifest.json``."""
+    """Writes an ``.mlpackage``: specification, ``Manifest.json``, and the moved ``weight_file``."""
     _check_suffix(destination, ".mlpackage")
     describe(spec, request)
     with _beside(destination) as scratch:
@@ -71,7 +70,10 @@ def write_neuralnetwork(spec: Any, request: ConversionRequest, destination: Path
 
 
 def _manifest(items: dict[str, tuple[str, str]]) -> str:
-    """``items``: name -> (path below the author's folder, description), the root model first."""
+    """The text of ``Manifest.json``.
+
+    ``items``: name -> (path below the author's folder, description), the root model first.
+    """
     entries, identifiers = {}, []
     for name, (path, description) in items.items():
         full = f"{AUTHOR}/{path}"
@@ -97,13 +99,13 @@ def _check_suffix(destination: Path, suffix: str) -> None:
 
 @contextmanager
 def _beside(destination: Path) -> Iterator[Path]:
-    """A scratch folder on the destination's file system, so that the last step is a rename."""
+    """Yields a scratch folder on the destination's file system, for a rename as the last step."""
     with tempfile.TemporaryDirectory(prefix=f".{destination.name}.", dir=destination.parent) as at:
         yield Path(at)
 
 
 def _replace(new: Path, destination: Path, scratch: Path) -> None:
-    # A folder cannot be renamed over another that is not empty: the old one steps aside first.
+    # A folder cannot be renamed onto one that is not empty, so the old one is moved first.
     if destination.is_dir():
         destination.rename(scratch / "old")
     new.rename(destination)

@@ -1,9 +1,9 @@
 """Core ML's protobuf messages, without importing coremltools.
 
-``import coremltools`` costs 3 s and pulls TensorFlow in (11 s); its generated protobuf modules
-alone cost 0.15 s. They import each other relatively, so they are loaded as a package of our own
-that points at coremltools' ``proto`` folder. Where coremltools is already imported its own modules
-are used. Importing it later is fine: protobuf accepts the same file descriptors twice.
+``import coremltools`` takes 3 s and imports TensorFlow (11 s); its generated protobuf modules alone
+take 0.15 s. They import each other relatively, so they are loaded as a package with another name
+that points to coremltools' ``proto`` folder. If coremltools is already imported, its own modules
+are used. Importing it later works: protobuf accepts the same file descriptors twice.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def load(name: str) -> ModuleType:
 
 
 def _proto_directory() -> Path:
-    # find_spec on the top-level name does not execute the package; on a submodule it would.
+    # find_spec does not execute the package for its top-level name; for a submodule it would.
     spec = importlib.util.find_spec("coremltools")
     if spec is None or spec.origin is None:
         raise AsrbuildError(

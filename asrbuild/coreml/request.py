@@ -1,6 +1,6 @@
-"""The package to make: the request that both front ends take.
+"""The conversion request: describes a package for both front ends.
 
-An impossible request cannot be made. Nothing here imports coremltools.
+An impossible request raises when it is made. This module does not import coremltools.
 """
 
 from __future__ import annotations
@@ -20,15 +20,14 @@ from asrbuild.coreml.choices import (
 )
 from asrbuild.coreml.signature import Signature
 
-#: The specification versions coremltools gives a neural network: iOS 13, and iOS 14 where the
-#: shape is flexible.
+#: The spec versions of coremltools for a neural network: iOS 13, and iOS 14 for a flexible shape.
 NEURALNETWORK_FIXED, NEURALNETWORK_FLEXIBLE = 4, 5
 #: Core ML's limit on the shapes of one enumerated input.
 MAX_ENUMERATED = 128
-#: Steps that an LSTM is written out for at most: a step is a dozen operations, and above 2,048 of
-#: them fp16 could not tell two steps apart.
+#: Limit of steps of an unrolled LSTM: a step is a dozen operations, and fp16 cannot count more than
+#: 2,048 steps.
 MAX_UNROLLED = 256
-#: coremltools gathers with int16 indices inside fp16 loops from iOS17 on.
+#: From iOS17 on, coremltools gathers with int16 indices inside fp16 loops.
 MAX_INT16_STEPS = 32767 - 1
 
 
@@ -44,7 +43,7 @@ class FixedSteps:
 
 @dataclass(frozen=True)
 class RangeSteps:
-    """Any number of steps from ``lower`` to ``upper``; ``None``: no limit (neural network only)."""
+    """Any number of steps from ``lower`` to ``upper``; None: unbounded (neural network only)."""
 
     lower: int
     default: int
@@ -101,25 +100,25 @@ Steps = FixedSteps | RangeSteps | EnumeratedSteps
 
 @dataclass(frozen=True)
 class ConversionRequest:
-    """One package, which Core ML can hold: an impossible one raises an ``AsrbuildError``.
+    """The description of a package; an impossible one raises ``AsrbuildError``.
 
     Args:
         format: an ``.mlpackage`` (``mlprogram``) or an ``.mlmodel`` (``neuralnetwork``).
-        precision: of computation (``mlprogram``) or of the stored weights (``neuralnetwork``).
-        deployment_target: the oldest system that shall load an ``mlprogram``. A neural network
-            always gets specification version 4 or 5 (iOS 13 or 14), which all of these load.
-        steps: the time axis of the features; ignored where ``functions`` is not empty.
+        precision: the compute precision of an ``mlprogram``, or that of the weights of a
+            ``neuralnetwork``.
+        deployment_target: the oldest system that must load an ``mlprogram``. A neural network
+            always has spec version 4 or 5 (iOS 13 or 14), which all of these load.
+        steps: the axis of time of the features; ignored if ``functions`` is not empty.
         functions: name -> steps of each function of a multifunction package, the default first.
-        lstm: one ``lstm`` op, coremltools' own ``while_loop`` over time, or (for research) the
-            steps written out one after the other.
-        state: the network's states are passed in and out, or live in the model (iOS 18).
-        outputs: names and order of the outputs; None: all that the network has. A stateful package
-            has no outputs of states: they are left out of it.
-        fp32: what of an fp16 package stays in single precision: ``front_end`` (all up to the first
-            logarithm), ``none``, or names of nodes; None: as the architecture chooses.
-        compress: layer -> how its weights are stored (``int8``, ``palettize_6``, ``palettize_4``,
-            ``prune``); layers that are not in it are stored as they are.
-        sparsity: the fraction of a pruned layer's weights that become 0, the smallest.
+        lstm: the form of an LSTM: one ``lstm`` op, coremltools' own ``while_loop`` over time, or
+        (for research) unrolled steps. state: ``explicit``: states are inputs and outputs;
+        ``stateful``: the package keeps them (iOS 18). outputs: names and order of the outputs;
+        None: all outputs of the network. A stateful package has no outputs of states. fp32: the
+        part of an fp16 package that stays in single precision: ``front_end`` (all up to the first
+        logarithm), ``none``, or names of nodes; None: the architecture chooses. compress: layer ->
+        compression of its weights (``int8``, ``palettize_6``, ``palettize_4``, ``prune``); other
+        layers are not compressed.
+        sparsity: the fraction of a pruned layer's weights, the smallest, that become 0.
         metadata: user-defined metadata, in addition to author, license, version and description.
     """
 
@@ -152,7 +151,7 @@ def package_suffix(format: str) -> str:
 
 
 def specification_version(request: ConversionRequest) -> int:
-    """The Core ML specification version the package will have."""
+    """The spec version of the package."""
     if request.format == "neuralnetwork":
         fixed = isinstance(request.steps, FixedSteps)
         return NEURALNETWORK_FIXED if fixed else NEURALNETWORK_FLEXIBLE
@@ -160,10 +159,10 @@ def specification_version(request: ConversionRequest) -> int:
 
 
 def model_outputs(request: ConversionRequest, signature: Signature) -> tuple[str, ...]:
-    """The outputs the package has: a stateful one keeps its states to itself.
+    """The outputs of the package; a stateful package has no outputs of states.
 
     Raises:
-        AsrbuildError: the network has no such output, or all that are asked for are states.
+        AsrbuildError: the network lacks an output, or every requested output is a state.
     """
     asked = signature.output_names if request.outputs is None else request.outputs
     if unknown := [name for name in asked if name not in signature.output_names]:
@@ -185,7 +184,7 @@ def model_outputs(request: ConversionRequest, signature: Signature) -> tuple[str
 
 
 def _target(request: ConversionRequest) -> Iterator[AsrbuildError]:
-    """Targets of before ML programs, or of before a neural network's specification version."""
+    """The deployment target must support ML programs, or the neural network's spec version."""
     target = SPECIFICATION_VERSIONS[request.deployment_target]
     if request.format == "mlprogram" and target < SPECIFICATION_VERSIONS["iOS15"]:
         yield AsrbuildError(
@@ -368,7 +367,7 @@ def _sparsity(request: ConversionRequest) -> Iterator[AsrbuildError]:
         )
 
 
-#: What Core ML cannot do. Each yields an error that names the recipe's key; the first is raised.
+#: The rules of Core ML. Each yields errors that name the recipe's key; the first is raised.
 _RULES = (
     _target,
     _fp32,
@@ -383,7 +382,7 @@ _RULES = (
 
 
 def advice(request: ConversionRequest) -> tuple[str, ...]:
-    """Advice on requests that Core ML fulfils at a price, a sentence each."""
+    """Remarks on requests that have a cost, one sentence each."""
     version = specification_version(request)
     if request.format == "mlprogram" and request.lstm == "native" and request.precision == "fp16":
         if version == SPECIFICATION_VERSIONS["iOS15"]:

@@ -1,7 +1,7 @@
-"""The signature of a network: inputs, outputs and states by role, and how time runs in it.
+"""The signature of a network: its inputs, outputs and states by role, and its use of time.
 
-An architecture declares it; the conversion request, the package's description, the manifest and
-the proof read it, so that no other module knows the name of a tensor. Nothing here imports numpy.
+An architecture declares it; conversion, package, manifest and proof read it, so that no other
+module contains the name of a tensor. This module does not import numpy.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Literal, get_args
 
 from asrbuild.base.errors import AsrbuildError
 
-#: The open axis of a call: input steps (frames of features) or samples in an input, rows in an
-#: output; an output with a row for every step may call it steps too.
+#: Names of the open axis: ``steps`` (frames of features) or ``samples`` in an input, ``rows`` in an
+#: output; an output with a row for every step may use ``steps`` too.
 STEPS, SAMPLES, ROWS = "steps", "samples", "rows"
 
 InputMeaning = Literal["features", "samples", "step_count", "step_range", "state"]
@@ -21,20 +21,20 @@ ProbabilityKind = Literal["probabilities", "log_probabilities", "logits"]
 OutputMeaning = Literal["probabilities", "log_probabilities", "logits", "row_count", "state"]
 InitialState = Literal["zeros", "first_samples", "given"]
 Padding = Literal["neutral", "changes_output"]
-#: Meanings of the output that is decoded.
+#: The meanings that the decoded output can have.
 DECODED: tuple[ProbabilityKind, ...] = get_args(ProbabilityKind)
 
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis; ``size`` None: that of a call (an open axis), or as the weights have it."""
+    """One axis; ``size`` None: the call decides it (an open axis), or the weights."""
 
     name: str
     size: int | None = None
 
     @property
     def open(self) -> bool:
-        """Whether its size is that of a call."""
+        """Whether the call decides its size."""
         return self.name in (STEPS, SAMPLES, ROWS)
 
 
@@ -43,12 +43,13 @@ class Port:
     """An input or output of the network.
 
     Args:
-        name: of the tensor, in the package as in the original.
+        name: name of the tensor, in the package and in the original.
         axes: in order; at most one is open.
-        meaning: its role. ``step_count``: how many steps (or samples) of a call are real;
-            ``step_range``: the first of these and their end; ``row_count``: real rows of an output.
-        fill: for the manifest: what an app puts in, or how it reads what comes out.
-        dtype: of the package's tensor.
+        meaning: its role. ``step_count``: the number of steps (or samples) of a call without
+            padding; ``step_range``: the first of these and their end; ``row_count``: the number of
+            rows of an output without padding.
+        fill: for the manifest: the rule by which an app fills the input or reads the output.
+        dtype: type of the package's tensor.
     """
 
     name: str
@@ -65,10 +66,10 @@ class Port:
 
 @dataclass(frozen=True)
 class StatePair:
-    """A state: ``input`` of a call takes what ``output`` of the call before gave.
+    """A state: a call's ``input`` takes the value of the previous call's ``output``.
 
-    ``kept`` is the name of Core ML's own state where the package keeps it. ``initial``: what the
-    first call takes; ``first_samples``: the beginning of the recording, ``given``: an app's values.
+    ``kept`` is the name of Core ML's own state in a package that keeps it. ``initial``: its value
+    in the first call: zeros, ``first_samples`` of the recording, or ``given`` by an app.
     """
 
     input: str
@@ -79,11 +80,11 @@ class StatePair:
 
 @dataclass(frozen=True)
 class Rows:
-    """The output rows of a call: one for every ``steps`` input steps, ``add`` of them extra.
+    """The number of output rows of a call of n input steps: ``max(0, (n + add) // steps)``.
 
-    A chain of strided convolutions floors at each layer; nested floors of whole divisors are one
-    floor, so these two numbers are exact for any such chain. ``most``: the rows that a call can
-    have, where the network has a limit, such as a table of positions.
+    A chain of strided convolutions rounds down at each layer; nested divisions by integers are one
+    division, so these two numbers are exact for any such chain. ``most``: the limit of rows in a
+    call, if the network has one, such as a table of positions.
     """
 
     steps: int = 1
@@ -91,34 +92,34 @@ class Rows:
     most: int | None = None
 
     def of(self, steps: int) -> int:
-        """Rows of a call of ``steps`` input steps."""
+        """The number of rows of a call of ``steps`` input steps."""
         rows = max(0, (steps + self.add) // self.steps)
         return rows if self.most is None else min(rows, self.most)
 
     @property
     def longest(self) -> int | None:
-        """The most input steps of a call that all have rows; None: any number."""
+        """The greatest number of input steps that all have rows; None: any number."""
         return None if self.most is None else self.most * self.steps - self.add
 
     def needed(self, rows: int) -> int:
-        """The fewest input steps of a call that has so many rows."""
+        """The smallest number of input steps that gives so many rows."""
         return rows * self.steps - self.add
 
     def least(self) -> int:
-        """The fewest input steps that give a row."""
+        """The smallest number of input steps that gives a row."""
         return max(1, self.steps - self.add)
 
 
 def measure_rows(rows: Callable[[int], int], start: int, far: int | None = None) -> Rows:
-    """The rule of a network that can be asked for the rows of a call of any length.
+    """Finds the rule of rows of a network by measuring calls of several lengths.
 
     Args:
-        rows: what a call of so many steps gives; called about 30 times.
-        start: a length that the network takes, long enough for a row or more.
-        far: a length that calls may have, to find out whether the network has a limit.
+        rows: measures the rows of a call of so many steps; called about 30 times.
+        start: a length that the network takes and that gives at least a row.
+        far: a great length, to find a limit of the network.
 
     Raises:
-        AsrbuildError: its rows follow no such rule.
+        AsrbuildError: its rows do not follow such a rule.
     """
 
     def next_change(at: int) -> int:
@@ -159,16 +160,16 @@ def _no_rule(found: str) -> AsrbuildError:
 
 @dataclass(frozen=True)
 class Context:
-    """The steps that a row depends on.
+    """The input steps that a row depends on.
 
     Args:
-        causal: on the steps up to its own alone, so the first rows of a recording are those of its
-            beginning.
-        left: input steps before a chunk that a call takes in addition, so that the chunk's first
-            rows are good; 0 where states carry the past, and where the network is causal.
+        causal: whether a row depends only on steps up to its own, so that the rows of a prefix are
+            the first rows of the recording.
+        left: input steps before a chunk that a call repeats, so that the chunk's first rows are
+            right; 0 if states carry the past or the network is causal.
         right: input steps after a chunk, likewise.
-        padding: whether steps past the end of a recording leave its rows as they are.
-        trimmed: a call has no rows for its ``left`` and ``right``.
+        padding: whether steps past the end of a recording leave its rows unchanged.
+        trimmed: whether a call has no rows for its ``left`` and ``right``.
     """
 
     causal: bool = True
@@ -180,15 +181,15 @@ class Context:
 
 @dataclass(frozen=True)
 class Signature:
-    """The declared facts of one network.
+    """The signature of one network, which its architecture declares.
 
     Args:
         inputs: in the order of the package.
-        outputs: in the order of the package, the one that is decoded first.
-        states: what is carried from call to call; may be empty.
-        rows: how many rows a call has.
-        context: what a row depends on.
-        steps: of a call, where the network takes no other number.
+        outputs: in the order of the package, the decoded output first.
+        states: the states that calls carry; may be empty.
+        rows: the rule for the number of rows in a call.
+        context: the steps that a row depends on.
+        steps: the only number of steps that a call can have; None: any.
     """
 
     inputs: tuple[Port, ...]
@@ -204,38 +205,38 @@ class Signature:
 
     @property
     def features(self) -> Port:
-        """The input whose open axis is the time of a call: features, or samples."""
+        """The input with the axis of time: features, or samples."""
         return next(port for port in self.inputs if port.meaning in ("features", "samples"))
 
     @property
     def time(self) -> str:
-        """Name of that axis."""
+        """The name of the axis of time: ``steps`` or ``samples``."""
         port = self.features
         return port.axes[port.time or 0].name
 
     @property
     def around(self) -> int:
-        """Steps of a call that are not new to it, where an utterance has several calls."""
+        """Steps of a call that are not new, if an utterance has several calls."""
         return self.context.left + ahead(self.rows, self.context)
 
     @property
     def probabilities(self) -> str:
-        """Name of the output that is decoded."""
+        """The name of the decoded output."""
         return self.outputs[0].name
 
     @property
     def output_names(self) -> tuple[str, ...]:
+        """The names of the outputs, in order."""
         return tuple(port.name for port in self.outputs)
 
     def with_classes(self, count: int) -> Signature:
-        """With the size of the axis of the classes, where it is not known: the last of the output
-        that is decoded."""
+        """The signature with this size for the axis of classes, the decoded output's last axis."""
         *axes, last = self.outputs[0].axes
         sizes = [axis.size for axis in axes]
         return self.sized(self.probabilities, *sizes, last.size or count)
 
     def sized(self, name: str, *sizes: int | None) -> Signature:
-        """With these sizes of a tensor's axes."""
+        """The signature with these sizes for the axes of a tensor."""
 
         def of(port: Port) -> Port:
             if port.name != name:
@@ -249,24 +250,24 @@ class Signature:
 
 
 def ahead(rows: Rows, context: Context) -> int:
-    """Steps at the end of a call whose rows the next call gives."""
+    """Steps at the end of a call whose rows come with the next call."""
     inside = context.right + (context.left if context.trimmed else 0)
     return context.right + max(0, -rows.add - inside)
 
 
 def compared_name(states: Sequence[StatePair], name: str) -> str:
-    """The output of the original that a package's state is compared with.
+    """The name of the original's output that a package's state is compared with.
 
-    ``name``: the package's output, or Core ML's own state where the package keeps it.
+    ``name``: the package's output, or Core ML's own state in a package that keeps it.
     """
     return next((pair.output for pair in states if name in (pair.output, pair.kept)), name)
 
 
 def check_signature(signature: Signature) -> None:
-    """Refuses a network whose declared facts contradict each other.
+    """Raises if the declared facts of a network contradict each other.
 
     Raises:
-        AsrbuildError: naming the key of the recipe.
+        AsrbuildError: it names the key of the recipe.
     """
     decoded, context, rows = signature.outputs[0], signature.context, signature.rows
     problems = {
@@ -275,11 +276,11 @@ def check_signature(signature: Signature) -> None:
         "inputs": not any(p.meaning in ("features", "samples") for p in signature.inputs)
         and "no input takes features or samples",
         "rows": rows.steps < 1 and f"an output has a row for every {rows.steps} steps",
-        # A call that gives no rows to its context may have any.
+        # A call without rows for its context may have any context.
         "context": not context.trimmed
         and (
             context.left % max(rows.steps, 1)
-            # A row that needs steps beyond its own may find them in the context.
+            # A row that needs steps beyond its own can take them from the context.
             or context.right % max(rows.steps, 1) not in (0, -rows.add % max(rows.steps, 1))
         )
         and f"the context of {context.left} and {context.right} steps is not a whole number of "

@@ -10,7 +10,7 @@ from asrbuild.coreml import protobufs as coremlproto
 
 
 def weight_bytes(spec: Any, kind: str) -> dict[str, int]:
-    """Element type -> bytes of the stored weights; weights that functions share count once."""
+    """Element type -> bytes of the stored weights; weights shared by functions count once."""
     found: Counter[str] = Counter()
     if kind == "mlProgram":
         seen: set[tuple[str, int]] = set()
@@ -34,10 +34,10 @@ def _program_weights(
 
 
 def stored_weights(operation: Any) -> Iterator[tuple[tuple[str, int], str, int]]:
-    """The weights in a file that one operation of a program holds, not those inside its blocks.
+    """The weights in a file that one operation of a program has, without those in its blocks.
 
     Yields:
-        where they are (file, offset), their element type, and how many bytes they are.
+        Place (file, offset), element type, and number of bytes.
     """
     names = {number: name.lower() for name, number in coremlproto.mil().DataType.items()}
     for value in _values(operation):
@@ -52,7 +52,7 @@ def stored_weights(operation: Any) -> Iterator[tuple[tuple[str, int], str, int]]
         yield place, name, elements * bits // 8
 
 
-#: Operations that store weights in few bits -> the arguments that hold the stored values.
+#: Operations that store compressed weights -> the arguments with the stored values.
 _STORED = {
     "constexpr_affine_dequantize": "quantized_data",
     "constexpr_blockwise_shift_scale": "data",
@@ -61,7 +61,7 @@ _STORED = {
 
 
 def compression(spec: Any, kind: str) -> dict[str, int]:
-    """``palette of 4 bits``, ``linear of 8 bits`` or ``sparse`` -> how many weights are so."""
+    """``palette of 4 bits``, ``linear of 8 bits`` or ``sparse`` -> number of weights."""
     found: Counter[str] = Counter()
     if kind == "mlProgram":
         for function in spec.mlProgram.functions.values():
@@ -81,8 +81,8 @@ def _program_compression(operations: Any, found: Counter[str]) -> None:
         if operation.type in ("constexpr_lut_to_dense", "constexpr_lut_to_sparse"):
             for value in constant_arguments(operation, "lut", operations):
                 sizes = [item.constant.size for item in value.type.tensorType.dimensions]
-                # Until iOS 17 a palette is a vector; from iOS 18 on its last axes are
-                # (entries, size of an entry).
+                # Up to iOS 17 a palette is a vector; from iOS 18 on, its last axes are (entries,
+                # size of an entry).
                 entries = sizes[0] if len(sizes) == 1 else sizes[-2]
                 found[f"palette of {(entries - 1).bit_length()} bits"] += 1
         elif operation.type in _STORED:
@@ -95,7 +95,7 @@ def _program_compression(operations: Any, found: Counter[str]) -> None:
 
 
 def constant_arguments(operation: Any, name: str, operations: Iterable[Any]) -> list[Any]:
-    """The constant values of an operation's argument: its own, or those of constants it reads."""
+    """The constant values of an operation's argument: inline, or from constants that it reads."""
     if name in operation.attributes:
         return [operation.attributes[name]]
     values = []
@@ -116,7 +116,7 @@ def _bits(value: Any) -> int:
 
 
 def _values(operation: Any) -> Iterable[Any]:
-    """Constants an operation holds itself: a const's value, or arguments written in place."""
+    """Constants inside an operation: a const's value, or inline arguments."""
     yield from operation.attributes.values()
     for item in operation.inputs.values():
         for argument in item.arguments:
@@ -132,7 +132,7 @@ def _network_weights(message: Any, found: Counter[str]) -> None:
 
 
 def _weight_params(message: Any) -> Iterator[Any]:
-    """Every ``WeightParams`` in a set field of a message."""
+    """Yields every ``WeightParams`` in the set fields of a message."""
     for field, value in message.ListFields():
         if field.message_type is None or field.message_type.GetOptions().map_entry:
             continue

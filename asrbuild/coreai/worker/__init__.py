@@ -1,1 +1,1 @@
-"""The isolated Python that lowers to Core AI and runs it; it imports nothing of asrbuild."""
+"""The worker in the isolated Python, which lowers packages and runs them without asrbuild."""

@@ -1,6 +1,6 @@
-"""Everything that is imported of coreai-core; its ``_compiler`` has no stable interface.
+"""All imports from coreai-core in one place, because its ``_compiler`` has no stable interface.
 
-``raw`` is the dialect's own module: loops, states and named constants are only there.
+``raw`` is the dialect's own module, which alone has loops, states and named constants.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import Any
 
-# First: the raw dialects alone import in a circle.
+# This import comes first: on their own, the raw dialects have a circular import.
 import coreai.authoring as authoring
 from coreai._compiler.dialects import coreai as raw
 from coreai._compiler.ir import (
@@ -24,10 +24,10 @@ PINNED = "1.0.0b3"
 
 
 def check_version() -> str:
-    """The version of coreai-core.
+    """Returns the version of coreai-core, if it is the pinned one.
 
     Raises:
-        ValueError: it is another than this code is written for.
+        ValueError: it is another version.
     """
     found = version("coreai-core")
     if found != PINNED:
@@ -36,12 +36,12 @@ def check_version() -> str:
 
 
 def bit_type() -> Any:
-    """The type of an unsigned integer of one bit, as masks have it."""
+    """The type of an unsigned integer of one bit, for masks."""
     return IntegerType.get_unsigned(1)
 
 
 def tensor_type(shape: list[int], dtype: Any) -> Any:
-    """A tensor's type: -1 is a size that is not known; ``dtype`` of numpy or of Core AI."""
+    """The type of a tensor; ``dtype`` is numpy's or Core AI's, an unknown size is -1."""
     return authoring.TensorSpec(shape, dtype)._to_mlir_type()
 
 

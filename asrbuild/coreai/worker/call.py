@@ -1,7 +1,7 @@
-"""One operation of a hand-over as its lowering sees it: its arguments, and the values so far.
+"""The interface of a lowering: one operation, its arguments, and the values computed so far.
 
-An op's function is registered here with its MIL name, see :mod:`worker.ops`. It takes a
-:class:`Call` and gives the values of the op's outputs.
+A lowering is a function that is registered here by the op's MIL name, see :mod:`worker.ops`. It
+takes a :class:`Call` and returns the values of the op's outputs.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _NUMPY: dict[str, Any] = {"float32": np.float32, "float16": np.float16, "bool": 
 
 
 class UnknownOpsError(Exception):
-    """Ops that have no lowering; found before anything is built."""
+    """A program has ops without a lowering; raised before anything is built."""
 
     def __init__(self, ops: Sequence[str], why: str = "") -> None:
         super().__init__(why or f"no lowering to Core AI of {', '.join(ops)}")
@@ -56,7 +56,7 @@ class Handover:
 
     @classmethod
     def read(cls, folder: Path) -> Handover:
-        """Reads a hand-over; the constants stay mapped."""
+        """Reads a hand-over; maps the constants into memory."""
         program = json.loads((folder / "program.json").read_text(encoding="utf-8"))
         file = folder / "weights.bin"
         data: Any = b""
@@ -76,12 +76,12 @@ class Handover:
 
 @dataclass
 class Lowering:
-    """The lowering of one function.
+    """The state of lowering one function.
 
     Args:
-        handover: where its constants are.
-        constants: of the function, by name.
-        wide: hold half precision in single: constants keep their values, arithmetic is single.
+        handover: the hand-over with its constants.
+        constants: name -> constant of the function.
+        wide: replace half precision by single: constants keep their values, arithmetic is single.
     """
 
     handover: Handover
@@ -98,11 +98,11 @@ class Lowering:
         return np.float32 if self.wide and found is np.float16 else found
 
     def is_known(self, name: str) -> bool:
-        """Whether a name is a constant, or was folded to one."""
+        """Whether a name is a constant, or a value folded to one."""
         return name in self.constants or name in self.folded
 
     def literal(self, name: str) -> Any:
-        """A constant of the program, or a folded one."""
+        """The array of a constant, or of a folded value."""
         if name in self.folded:
             return self.folded[name]
         value = self.handover.literal(self.constants[name])
@@ -111,7 +111,7 @@ class Lowering:
         return value
 
     def value(self, name: str) -> Any:
-        """The value of this name."""
+        """The Core AI value of a name."""
         if name in self.known:
             return self.known[name]
         return values.const(self.literal(name))
@@ -119,21 +119,24 @@ class Lowering:
 
 @dataclass(frozen=True)
 class Call:
-    """One operation: its arguments, and what the program declares of its outputs."""
+    """One operation: its arguments, and the declared types of its outputs."""
 
     lowering: Lowering
     operation: Mapping[str, Any]
 
     @property
     def type(self) -> str:
+        """The op's MIL name."""
         return str(self.operation["type"])
 
     @property
     def name(self) -> str:
+        """The operation's own name."""
         return str(self.operation["name"])
 
     @property
     def blocks(self) -> list[Any]:
+        """The blocks of the operation."""
         return list(self.operation["blocks"])
 
     def has(self, argument: str) -> bool:
@@ -141,28 +144,28 @@ class Call:
         return argument in self.operation["inputs"]
 
     def value(self, argument: str) -> Any:
-        """An argument as a value of the program."""
+        """The Core AI value of an argument."""
         (name,) = self.operation["inputs"][argument]
         return self.lowering.value(name)
 
     def values(self, argument: str) -> list[Any]:
-        """An argument that takes one or several values."""
+        """The values of an argument that takes one or several."""
         return [self.lowering.value(name) for name in self.operation["inputs"][argument]]
 
     def names(self, argument: str) -> list[str]:
-        """The names that an argument is given as."""
+        """The names of the values of an argument."""
         return list(self.operation["inputs"][argument])
 
     def is_constant(self, argument: str) -> bool:
-        """Whether an argument is given and known."""
+        """Whether an argument is given, and constant."""
         names = self.operation["inputs"].get(argument, ())
         return len(names) == 1 and self.lowering.is_known(names[0])
 
     def array(self, argument: str, default: Any = None) -> Any:
-        """A constant argument; ``default`` where it is not given.
+        """The array of a constant argument; ``default`` if it is not given.
 
         Raises:
-            UnknownOpsError: it is computed, which this op's lowering does not take.
+            UnknownOpsError: the argument is computed, which this op's lowering does not support.
         """
         if not self.has(argument):
             return default
@@ -175,12 +178,12 @@ class Call:
         return str(self.lowering.constants[self.names(argument)[0]]["dtype"])
 
     def number(self, argument: str, default: Any = None) -> Any:
-        """A constant argument of one element as a Python number or text."""
+        """A constant argument of one element, as a Python number or text."""
         value = self.array(argument, default)
         return value.reshape(()).item() if isinstance(value, np.ndarray) else value
 
     def shape(self, output: int = 0) -> list[int | None]:
-        """The declared shape of an output; None where a size is not known."""
+        """The declared shape of an output; None for an unknown size."""
         return list(self.operation["outputs"][output]["shape"])
 
     def output_dtype(self, output: int = 0) -> Any:
@@ -188,5 +191,5 @@ class Call:
         return self.lowering.dtype(self.operation["outputs"][output]["dtype"])
 
     def refused(self, what: str) -> UnknownOpsError:
-        """The error of a form of this op that has no lowering."""
+        """The error for a form of this op without a lowering."""
         return UnknownOpsError([self.type], f"no lowering to Core AI of {self.type} with {what}")

@@ -1,4 +1,4 @@
-"""The requests that the worker answers."""
+"""The commands of the worker: lower a package, open, run and inspect an asset."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Reply = tuple[dict[str, Any], Arrays]
 
 @dataclass
 class LoadedAsset:
-    """An asset that is loaded: its functions, what they take and give, and when it was written."""
+    """A loaded asset: its functions, their signatures, and its time of change."""
 
     stack: AsyncExitStack
     functions: dict[str, Any]
@@ -31,7 +31,7 @@ class LoadedAsset:
 
 
 class Commands:
-    """The assets that are open, by path, and the functions loaded of them."""
+    """The open assets by path, with their loaded functions."""
 
     def __init__(self) -> None:
         self.version = check_version()
@@ -39,19 +39,19 @@ class Commands:
         self._open: dict[str, LoadedAsset] = {}
 
     def answer(self, request: Mapping[str, Any], arrays: Arrays) -> Reply:
-        """The reply to a request, and its arrays."""
+        """Runs a request; returns the reply and its arrays."""
         wanted = {name: value for name, value in request.items() if name != "command"}
         command = getattr(self, f"do_{request['command']}")
         reply: Reply = command(arrays, **wanted)
         return reply
 
     def do_self_test(self, arrays: Arrays) -> Reply:
-        """Builds, saves, loads and runs a graph with everything that lowerings rest on."""
+        """Builds, saves, loads and runs a graph with all features that lowerings require."""
         self._loop.run_until_complete(selftest.run())
         return {"version": self.version}, {}
 
     def do_ops(self, arrays: Arrays) -> Reply:
-        """The MIL ops that have a lowering."""
+        """Lists the MIL ops that have a lowering."""
         return {"ops": sorted(call.OPS)}, {}
 
     def do_lower(
@@ -76,7 +76,7 @@ class Commands:
             if function["sizes"]
         }
         own = dict(metadata["creatorDefinedMetadata"]) | ({"sizes": sizes} if sizes else {})
-        # coreai-core writes the time into it, and its keys in another order in each process.
+        # coreai-core writes the time into it, and orders its keys differently in each process.
         written = {
             **metadata,
             "assetVersion": json.loads((path / "metadata.json").read_text())["assetVersion"],
@@ -88,7 +88,7 @@ class Commands:
         return {"functions": [function["name"] for function in read.functions]}, {}
 
     def do_open(self, arrays: Arrays, asset: str) -> Reply:
-        """Compiles and loads an asset; its functions with their inputs, outputs and states."""
+        """Compiles and loads an asset; replies with its functions and their signatures."""
         written = (Path(asset) / "main.mlirb").stat().st_mtime_ns
         if asset in self._open and self._open[asset].written == written:
             return {"functions": self._open[asset].described}, {}
@@ -102,7 +102,7 @@ class Commands:
         return {"functions": described}, {}
 
     def do_close(self, arrays: Arrays, asset: str) -> Reply:
-        """Lets go of an asset."""
+        """Closes an asset."""
         held = self._open.pop(asset, None)
         if held is not None:
             held.functions.clear()
@@ -110,7 +110,7 @@ class Commands:
         return {}, {}
 
     def do_run(self, arrays: Arrays, asset: str, function: str, states: list[str]) -> Reply:
-        """Runs a function of an open asset; its outputs and, under their names, new states."""
+        """Runs a function of an open asset; replies with its outputs and new states, by name."""
         if asset not in self._open:
             self.do_open({}, asset)
         called = self._open[asset].functions[function]
@@ -118,12 +118,12 @@ class Commands:
         kept = {name: given.pop(name) for name in states}
         call = called(given, kept) if kept else called(given)
         results = self._loop.run_until_complete(call)
-        # What the runtime gives lives only as long as the model.
+        # The runtime's arrays are valid only as long as the model.
         found = {name: np.array(value.numpy()) for name, value in results.items()}
         return {}, found | {name: np.array(value.numpy()) for name, value in kept.items()}
 
     def do_inspect(self, arrays: Arrays, asset: str) -> Reply:
-        """The contents of an asset, without running it."""
+        """Describes an asset, without running it."""
         loaded = authoring.AIModelAsset.load(asset)
         metadata, summary = loaded.metadata, loaded.summary(include_statistics=True)
         program = Path(asset) / "main.mlirb"
@@ -150,7 +150,7 @@ class Commands:
 
 
 def _signature(described: Any) -> dict[str, Any]:
-    """Names, types and shapes of a function; null where a size is not known."""
+    """Names, types and shapes of a function's features; null for an unknown size."""
 
     def listed(names: list[str], descriptor: Any) -> dict[str, Any]:
         return {

@@ -1,7 +1,7 @@
-"""Arithmetic on known shapes, done while a program is lowered.
+"""Constant folding: computes arithmetic on known shapes while a program is lowered.
 
-A function of one enumerated size knows every shape; the program computes with them all the same.
-Where the results were values, Core AI would find the sizes later than the ops that need them.
+In a function for one enumerated size every shape is known, but the program computes with shapes all
+the same. Without folding, Core AI would know the sizes later than the ops that need them.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import numpy as np
 from .call import Call
 from .values import Array, positive
 
-#: The most numbers that are folded: shapes and ranges of steps, no weights.
+#: Limit of elements of a folded value: shapes and ranges of steps, but no weights.
 _MOST = 4096
 
 
 def fold(call: Call) -> Array | None:
-    """The result of an op on known integers; None where it is none."""
+    """The result of an op on known integers; None if the op cannot be folded."""
     function = _FOLDS.get(call.type)
     names = [name for given in call.operation["inputs"].values() for name in given]
     if function is None or not all(call.lowering.is_known(name) for name in names):

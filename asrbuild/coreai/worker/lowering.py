@@ -1,4 +1,4 @@
-"""From a hand-over to a Core AI program: each operation is lowered by its op's function."""
+"""Lowers a hand-over to a Core AI program, each operation by the function of its op."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .values import dims
 
 
 def check_ops(functions: Sequence[Mapping[str, Any]]) -> None:
-    """Refuses a program with ops that have no lowering.
+    """Raises if a program has ops without a lowering.
 
     Raises:
         UnknownOpsError: it names all of them.
@@ -36,7 +36,7 @@ def check_ops(functions: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _define(lowering: Lowering, outputs: Sequence[Mapping[str, Any]], made: Any) -> None:
-    """Gives an operation's outputs their values: folded ones are arrays."""
+    """Defines the values of an operation's outputs; folded ones are arrays."""
     results = made if isinstance(made, list | tuple) else [made]
     for declared, value in zip(outputs, results, strict=True):
         if isinstance(value, np.ndarray):
@@ -46,7 +46,7 @@ def _define(lowering: Lowering, outputs: Sequence[Mapping[str, Any]], made: Any)
 
 
 def lower_block(lowering: Lowering, block: Mapping[str, Any]) -> list[Any]:
-    """Lowers the operations of a block; the values of its outputs."""
+    """Lowers the operations of a block; returns the values of its outputs."""
     for operation in block["operations"]:
         call = Call(lowering, operation)
         try:
@@ -61,10 +61,11 @@ def lower_block(lowering: Lowering, block: Mapping[str, Any]) -> list[Any]:
 
 
 def refined(value: Any, shape: Sequence[int | None]) -> Any:
-    """A value with its declared static sizes, where Core AI's inference has lost them."""
+    """A value with its declared static sizes, if Core AI's inference has lost them."""
     have = dims(value)
     if len(have) != len(shape):
-        # coremltools declares a select of two numbers as a number, whatever the condition is.
+        # coremltools declares a select of two scalars as a scalar, whatever the condition's shape
+        # is.
         return value
     wanted = [known if known is not None else size for known, size in zip(shape, have, strict=True)]
     if wanted.count(None) < have.count(None) and wanted.count(None) <= 1:
@@ -73,7 +74,7 @@ def refined(value: Any, shape: Sequence[int | None]) -> Any:
 
 
 def build(handover: Handover, *, wide: bool = False, keep_all: bool = False) -> Any:
-    """A module with every function of a hand-over; enumerated sizes have a function each.
+    """Builds a module with every function of a hand-over, and one for each enumerated size.
 
     Raises:
         UnknownOpsError: an op has no lowering.
@@ -86,7 +87,7 @@ def build(handover: Handover, *, wide: bool = False, keep_all: bool = False) -> 
             for size in function["sizes"] or [{}]:
                 _add_function(handover, function, size, wide=wide, keep_all=keep_all)
 
-    # The frame's file and line get into the asset's bytes.
+    # The asset's bytes contain the frame's file and line, so both must be constant.
     frame: dict[str, Any] = {"Module": authoring.Module, "add": add}
     exec(compile("module = Module.create()\nwith module: add()", "asrbuild", "exec"), frame)
     module = frame["module"]
@@ -107,7 +108,7 @@ def _add_function(
     wide: bool,
     keep_all: bool,
 ) -> None:
-    """Adds a graph; the states are arguments with an output each that replaces them."""
+    """Adds a graph; each state is an argument with an output that replaces it."""
     lowering = Lowering(handover, function["constants"], wide)
     inputs, states, block = function["inputs"], function["states"], function["block"]
     names = [value["name"] for value in inputs]

@@ -1,4 +1,4 @@
-"""Answers requests over a pipe, one after the other; :mod:`asrbuild.coreai.process` sends them.
+"""Answers requests from a pipe, one after the other; :mod:`asrbuild.coreai.process` sends them.
 
 A message is a little-endian uint32, that many bytes of JSON, and as many bytes of arrays as the
 JSON's ``payload`` says.
@@ -18,7 +18,7 @@ import numpy as np
 def main() -> None:
     """Serves until the pipe ends."""
     replies = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what the runtime prints must not land between two replies
+    os.dup2(2, 1)  # output of the runtime must not mix with the replies
     served: Any = None
     while True:
         message = _read(sys.stdin.buffer)

@@ -1,4 +1,4 @@
-"""A self-test of the installed coreai-core, a preview, for all that lowerings require."""
+"""The self-test of the installed coreai-core, a preview: all features that lowerings require."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ async def run() -> None:
     """Saves and runs a graph with three ops, a loop, a state and a named constant.
 
     Raises:
-        ValueError: the result is wrong, or two savings differ.
+        ValueError: the result is wrong, or two saved files differ.
     """
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder) / f"{name}.aimodel" for name in ("one", "two")]
@@ -31,7 +31,7 @@ async def run() -> None:
             function = model.load_function("main")
             x, kept = np.ones((1, 4), np.float32), NDArray(np.full((1, 8), 2, np.float32))
             results = await function({"x": NDArray(x)}, {"kept": kept})
-            # Three times doubled, added to the state.
+            # Doubled three times, then added to the state.
             product = np.tanh(x @ _WEIGHTS * 0.01)
             wanted = 2 + 8 * product
             _compare("an output", results["y"].numpy(), wanted)

@@ -1,4 +1,4 @@
-"""Values of a Core AI program: constants, shapes and types, and the few steps that ops share."""
+"""Values of a Core AI program: constants, shapes, types, and operations that several ops share."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .apple import (
 )
 
 Array = np.ndarray[Any, Any]
-#: Constants of more elements are blobs under a name of ours; coreai-core would number its own at
+#: Constants with more elements are blobs with names of their own; coreai-core would number them at
 #: random.
 _INLINE = 16
 _ELEMENTS = {
@@ -39,13 +39,13 @@ _PACKED = {
     "uint2": (authoring.uint2, 2),
 }
 _blobs: dict[str, Any] = {}
-#: Place of an array -> its attribute, and the array in C order: functions share constants.
+#: Identity of an array -> its attribute, and the array in C order: functions share constants.
 _written: dict[Any, tuple[Any, Array]] = {}
-#: Columns of a matrix that are turned at once: 64 take 2.3 times as long.
+#: Columns of a matrix that are transposed at once: with 64 it takes 2.3 times as long.
 _STRIP = 16
-#: Constant -> its array. What coreai-core folds of a blob, it would number at random.
+#: Constant -> its array. coreai-core would number a value that it folds from a blob at random.
 _arrays: dict[Any, Array] = {}
-#: A slice's end that no axis reaches.
+#: An end of a slice beyond any axis.
 END = 2**31 - 1
 
 
@@ -59,7 +59,7 @@ def const(array: Any) -> Any:
     if array.size <= _INLINE:
         return raw.constant(array.copy())
     if array.dtype == np.bool_:
-        # Blobs of bits have a layout of their own.
+        # Blobs of single bits have another layout.
         return raw.cast(const(array.astype(np.uint8)), np.bool_)
     place = _place(array)
     if place is None or place not in _written:
@@ -75,7 +75,7 @@ def const(array: Any) -> Any:
 
 
 def _place(array: Array) -> Any:
-    """The identity of an array of the hand-over; None of another array."""
+    """The identity of an array of the hand-over; None for any other array."""
     base = array.base
     while isinstance(base, np.ndarray | memoryview):
         base = base.obj if isinstance(base, memoryview) else base.base
@@ -85,7 +85,7 @@ def _place(array: Array) -> Any:
 
 
 def _in_order(array: Array) -> Array:
-    """An array in C order; a matrix is turned by strips that fit a processor's cache."""
+    """An array in C order; a matrix is transposed in strips that fit a processor's cache."""
     if array.ndim != 2 or array.flags.c_contiguous:
         return np.ascontiguousarray(array)
     turned = np.empty(array.shape, array.dtype)
@@ -95,7 +95,7 @@ def _in_order(array: Array) -> Array:
 
 
 def packed(array: Array, dtype: str) -> Any:
-    """A constant of elements below a byte, which are given a byte each; low bits come first."""
+    """A constant of elements below a byte, from an array with a byte each; low bits come first."""
     kind, bits = (bit_type(), 1) if dtype == "uint1" else _PACKED[dtype]
     per_byte = 8 // bits
     flat = array.reshape(-1).astype(np.uint8) & ((1 << bits) - 1)
@@ -112,7 +112,7 @@ def is_packed(dtype: str) -> bool:
 
 
 def _attribute(data: Array, shape: list[int], dtype: Any) -> Any:
-    """A blob under the digest of its bytes and type, stored once in a module."""
+    """A blob named by the digest of its bytes and type, stored once in a module."""
     data = np.ascontiguousarray(data)
     data.flags.writeable = False
     kind = tensor_type(shape, dtype)
@@ -125,19 +125,19 @@ def _attribute(data: Array, shape: list[int], dtype: Any) -> Any:
 
 
 def forget_blobs() -> None:
-    """Begins another module: blobs belong to one, and each is stored once in it."""
+    """Starts a new module, which must have its own blobs."""
     _blobs.clear()
     _arrays.clear()
     _written.clear()
 
 
 def ints(*values: int) -> Any:
-    """A vector of int32, in the program's text: ops read it while they are built."""
+    """A vector of int32 as an inline constant, which ops read while they are built."""
     return _inline(np.array(values, np.int32))
 
 
 def index(value: int) -> Any:
-    """One int32."""
+    """A vector with one int32."""
     return const(np.array(value, np.int32))
 
 
@@ -146,12 +146,12 @@ def _inline(array: Array) -> Any:
 
 
 def unsigned(*values: int) -> Any:
-    """A vector of uint32, in the program's text."""
+    """A vector of uint32 as an inline constant."""
     return _inline(np.array(values, np.uint32))
 
 
 def dims(value: Any) -> list[int | None]:
-    """A value's sizes; None where one is not known."""
+    """The sizes of a value; None for an unknown size."""
     return [size if size >= 0 else None for size in value.type.shape]
 
 
@@ -171,7 +171,7 @@ def like(value: Any, number: Any) -> Any:
 
 
 def shape_of(value: Any) -> Any:
-    """A value's sizes at run time, int32."""
+    """The sizes of a value at run time, int32."""
     return raw.cast(raw.get_shape(value), np.int32)
 
 
@@ -181,12 +181,12 @@ def size_of(value: Any, axis: int) -> Any:
 
 
 def reshaped(value: Any, sizes: Sequence[int | None]) -> Any:
-    """A value in another shape; None may stand once, for what remains."""
+    """Reshapes a value; one size may be None, and is then inferred."""
     return raw.reshape(value, ints(*(-1 if size is None else size for size in sizes)))
 
 
 def with_rank(value: Any, wanted: int) -> Any:
-    """A value with axes of size 1 put before its own."""
+    """Prepends axes of size 1 to a value."""
     missing = wanted - rank(value)
     if missing <= 0:
         return value
@@ -196,34 +196,34 @@ def with_rank(value: Any, wanted: int) -> Any:
 
 
 def positive(axes: Any, of_rank: int) -> list[int]:
-    """Axes counted from the first."""
+    """Axes as numbers from the first axis."""
     return [int(axis) % of_rank for axis in np.atleast_1d(axes)]
 
 
 def add(x: Any, y: Any) -> Any:
-    """Their sum, broadcast."""
+    """The sum of two values, broadcast."""
     return raw.broadcasting_add(*same_rank(x, y))
 
 
 def sub(x: Any, y: Any) -> Any:
-    """Their difference, broadcast."""
+    """The difference of two values, broadcast."""
     return raw.broadcasting_sub(*same_rank(x, y))
 
 
 def mul(x: Any, y: Any) -> Any:
-    """Their product, broadcast."""
+    """The product of two values, broadcast."""
     return raw.broadcasting_mul(*same_rank(x, y))
 
 
 def divide(x: Any, y: Any) -> Any:
-    """Their quotient, broadcast."""
+    """The quotient of two values, broadcast."""
     return raw.broadcasting_divide(*same_rank(x, y))
 
 
 def same_rank(*values: Any) -> list[Any]:
-    """Values with the axes of the one that has most.
+    """The values with the rank of the one that has the most axes.
 
-    A broadcast of a dynamic vector with a matrix is compiled to a wrong reshape.
+    Core AI compiles a broadcast of a dynamic vector with a matrix to a wrong reshape.
     """
     most = max(map(rank, values))
     return [with_rank(value, most) for value in values]
@@ -235,7 +235,7 @@ def where(condition: Any, yes: Any, no: Any) -> Any:
 
 
 def cut(value: Any, axis: int, start: int, end: int) -> Any:
-    """A value from ``start`` to ``end`` of one axis."""
+    """The slice of a value from ``start`` to ``end`` of one axis."""
     count = rank(value)
     first, last = [0] * count, [END] * count
     first[axis], last[axis] = start, end
@@ -243,16 +243,16 @@ def cut(value: Any, axis: int, start: int, end: int) -> Any:
 
 
 def hidden_zero(value: Any) -> Any:
-    """Zero, (1,) int32, in a way that only the runtime knows: computed from a value."""
+    """Zero, (1,) int32, computed from a value so that the compiler cannot fold it."""
     count = rank(value)
     one = raw.slice_(value, ints(*[0] * count), ints(*[1] * count), ints(*[1] * count))
     return reshaped(raw.cast(raw.broadcasting_greater(one, one), np.int32), [1])
 
 
 def of_unknown_length(value: Any, zero: Any) -> Any:
-    """A value whose first size only the runtime knows.
+    """A value whose first size the compiler does not know.
 
-    In loops over tensors of known sizes the runtime lays some over others that are still read.
+    In loops over tensors of known sizes the runtime overlays tensors that are still read.
     """
     sizes = dims(value)
     if len(sizes) < 2 or sizes[0] is None:

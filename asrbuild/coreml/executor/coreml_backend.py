@@ -1,4 +1,4 @@
-"""The executor's interface on Core ML itself, which runs on macOS only."""
+"""Core ML itself, with the interface of the executor; it runs on macOS only."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from asrbuild.coreml.executor.signature import check_inputs
 
 
 class CoreMLState:
-    """One stream's state, held by Core ML."""
+    """The states of one stream, kept by Core ML."""
 
     def __init__(self, state: Any, names: tuple[str, ...]) -> None:
         self.handle = state
@@ -32,7 +32,7 @@ class CoreMLState:
 
 
 class CoreMLModel:
-    """As ``asrbuild.coreml.executor.Model``, run by Core ML."""
+    """A package loaded by Core ML, with the interface of the executor's ``Model``."""
 
     def __init__(self, path: Path, function: str | None, compute_units: str) -> None:
         import coremltools as ct
@@ -44,7 +44,7 @@ class CoreMLModel:
         self._model = ct.models.MLModel(
             str(path),
             compute_units=ct.ComputeUnit[compute_units],
-            # A package with one function is opened without naming it, whatever its name is.
+            # The only function of a package is not named, whatever its name is.
             **({"function_name": self.function} if len(self.functions) > 1 else {}),
         )
 
@@ -82,11 +82,11 @@ def load(path: str | Path, function: str | None = None, compute_units: str = "AL
     """Opens a package with Core ML.
 
     Args:
-        function: which function of a multifunction package; its default one if not given.
+        function: a function of a multifunction package; None: the default one.
         compute_units: ``ALL``, ``CPU_ONLY``, ``CPU_AND_GPU`` or ``CPU_AND_NE``.
 
     Raises:
-        AsrbuildError: this is no Mac, or Core ML refuses the package.
+        AsrbuildError: this machine is not a Mac, or Core ML refuses the package.
     """
     if sys.platform != "darwin":
         raise AsrbuildError(

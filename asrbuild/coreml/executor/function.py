@@ -1,4 +1,4 @@
-"""From a program's messages to a compiled function."""
+"""Compiles a function of a program from its protobuf messages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def compile_function(
 ) -> CompiledFunction:
     """Compiles one function of a ``MILSpec.Program`` for its own opset.
 
-    ``keep_all``: every value of its block is an output too, in the block's order.
+    ``keep_all``: make every value of its block an output, in the block's order.
     """
     if name not in program.functions:
         raise AsrbuildError(
@@ -39,13 +39,13 @@ def compile_function(
         block = _returning_all(block)
     compiled = compiler.block(block)
     outputs = dict(zip(block.outputs, compiled.outputs, strict=True))
-    # What was widened to float32 is in memory now; its mapped source need not stay as well.
+    # Weights widened to float32 are in memory now, so their mapped source can be released.
     blobs.release()
     return CompiledFunction(inputs, outputs, compiled, tuple(compiler.template))
 
 
 def _returning_all(block: Any) -> Any:
-    """The block with all its operations' values as outputs; what it gave before stays first."""
+    """The block with the values of all operations as outputs, after its own outputs."""
     whole = type(block)()
     whole.CopyFrom(block)
     given = set(block.outputs)

@@ -60,7 +60,7 @@ _BLOB_TYPES = {
 }
 _BLOB_RECORD = struct.Struct("<IIQQQ")
 _BLOB_SENTINEL = 0xDEADBEEF
-#: By MIL's names, as ``cast`` and friends spell them.
+#: MIL's name of a type -> numpy type, as in ``cast``.
 NAMED_DTYPES: dict[str, np.dtype[Any]] = {
     "bool": np.dtype(bool),
     "fp16": np.dtype(np.float16),
@@ -72,14 +72,14 @@ NAMED_DTYPES: dict[str, np.dtype[Any]] = {
 
 
 class Blobs:
-    """The blob files of one package, memory-mapped; arrays are read-only views of the maps."""
+    """The memory-mapped blob files of one package; arrays are read-only views of the maps."""
 
     def __init__(self, model_directory: Path) -> None:
         self._directory = model_directory
         self._maps: dict[str, mmap.mmap] = {}
 
     def read(self, file_name: str, offset: int, data_type: int, shape: tuple[int, ...]) -> Any:
-        """The blob at ``offset`` as an array of ``shape``; checked against its own record."""
+        """The blob at ``offset`` as an array of ``shape``, checked against its own record."""
         data = self._map(file_name)
         if offset + _BLOB_RECORD.size > len(data):
             raise self._damaged(file_name, f"no blob record fits at offset {offset}")
@@ -107,7 +107,7 @@ class Blobs:
         return np.frombuffer(data, DTYPES[data_type], count, start).reshape(shape)
 
     def release(self) -> None:
-        """Lets the system drop the mapped pages read so far; they come back when touched."""
+        """Releases the mapped pages read so far; the system reads them again on access."""
         for data in self._maps.values():
             if hasattr(mmap, "MADV_DONTNEED"):
                 data.madvise(mmap.MADV_DONTNEED)
@@ -116,7 +116,7 @@ class Blobs:
         if file_name not in self._maps:
             path = self._path(file_name)
             try:
-                if not path.is_file():  # a pipe would be waited for
+                if not path.is_file():  # opening a pipe would block
                     raise OSError("the path is not a plain file")
                 with path.open("rb") as file:
                     self._maps[file_name] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -148,9 +148,10 @@ class Blobs:
 
 
 def unpack_bits(packed: Array, bits: int, count: int, *, signed: bool = False) -> Array:
-    """``count`` integers of ``bits`` each, packed from the least significant bit upward.
+    """Unpacks ``count`` integers of ``bits`` bits, packed from the least significant bit upward.
 
-    Source: "Notes" of ``constexpr_lut_to_dense`` in the MIL reference. Returns one byte each.
+    The result has one byte for each. Source: "Notes" of ``constexpr_lut_to_dense`` in the MIL
+    reference.
     """
     stream = np.unpackbits(packed, bitorder="little")[: count * bits].reshape(count, bits)
     values = np.packbits(stream, axis=1, bitorder="little")[:, 0]
@@ -161,7 +162,7 @@ def unpack_bits(packed: Array, bits: int, count: int, *, signed: bool = False) -
 
 
 def read_value(value: Any, blobs: Blobs) -> Any:
-    """A ``MILSpec.Value``: a read-only array, a ``str``, or a list of them (a MIL list)."""
+    """Reads a ``MILSpec.Value``: a read-only array, a ``str``, or a list of them (a MIL list)."""
     kind = value.WhichOneof("value")
     if kind == "blobFileValue":
         tensor_type = value.type.tensorType
@@ -182,7 +183,7 @@ def read_value(value: Any, blobs: Blobs) -> Any:
 
 
 def const_shape(tensor_type: Any) -> tuple[int, ...]:
-    """The shape of a tensor type whose every dimension is known."""
+    """The shape of a tensor type whose dimensions are all known."""
     return tuple(int(dimension.constant.size) for dimension in tensor_type.dimensions)
 
 

@@ -1,4 +1,4 @@
-"""A loaded package: its inputs, outputs and states, and ``predict``."""
+"""A loaded package, with its inputs, outputs, states and ``predict``."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ class Runnable(Protocol):
 
 @dataclass
 class StateCell:
-    """One state's current value; shared by the calls that get the same ``State``."""
+    """The current value of one state, shared by the calls that get the same ``State``."""
 
     value: Array
 
 
 class State:
-    """The states of one stream, like Core ML's ``MLState``: made zero, changed by ``predict``."""
+    """The states of one stream, like Core ML's ``MLState``: zeros first, changed by ``predict``."""
 
     def __init__(self, features: dict[str, Feature], model: str) -> None:
         self.features = features
@@ -51,6 +51,7 @@ class State:
 
     @property
     def names(self) -> tuple[str, ...]:
+        """The names of the states."""
         return tuple(self.features)
 
     def read(self, name: str) -> Array:
@@ -58,7 +59,7 @@ class State:
         return self._cell(name).value.copy()
 
     def write(self, name: str, value: Array) -> None:
-        """Replaces one state's value; types are converted as an input's are."""
+        """Replaces one state's value; converts types as for inputs."""
         cell = self._cell(name)
         cell.value = np.array(check_array(value, self.features[name], self._model))
 
@@ -71,7 +72,7 @@ class State:
 
 
 class Model:
-    """A package ready to run.
+    """A loaded package, ready to run.
 
     ``inputs``, ``outputs`` and ``states`` describe its features by name; ``functions`` are the
     names of a multifunction package's functions, ``function`` the one loaded.
@@ -112,7 +113,7 @@ class Model:
         return self.results(self._arrays(data, state))
 
     def results(self, arrays: dict[str, Any]) -> dict[str, Any]:
-        """The outputs for inputs that were checked, and state cells."""
+        """The outputs for checked inputs and state cells."""
         results = self._program.run(arrays)
         return {
             name: _own(self._array(results, name), feature.dtype, arrays)
@@ -140,9 +141,9 @@ class Model:
         return np.asarray(value)
 
     def trace(self, data: Mapping[str, Any], state: State | None = None) -> dict[str, Array]:
-        """As ``predict``, but returns every array the package computes, in its own order.
+        """As ``predict``, but returns every array that the package computes, in order.
 
-        Only of a model loaded with ``keep_all``. Values inside loops and branches are not in it.
+        It requires a model loaded with ``keep_all``. Values inside loops and branches are absent.
         """
         results = self._program.run(self._arrays(data, state))
         return {name: np.array(v) for name, v in results.items() if isinstance(v, np.ndarray)}
@@ -184,7 +185,7 @@ def predict_each(
     """The results of a list of inputs, one after the other.
 
     Raises:
-        AsrbuildError: a state was given, which belongs to one call at a time.
+        AsrbuildError: a state is given, which belongs to one call at a time.
     """
     if state is not None:
         raise AsrbuildError(
@@ -203,17 +204,17 @@ def load(
     """Opens an ``.mlpackage`` or ``.mlmodel`` and compiles it for execution.
 
     Args:
-        function: which function of a multifunction package; its default one if not given.
-        keep_all: keep every value of a run, for ``Model.trace``; it takes more memory.
+        function: a function of a multifunction package; None: the default one.
+        keep_all: keep every value of a run, for ``Model.trace``; it requires more memory.
 
     Raises:
-        AsrbuildError: no such package or function, or an op the executor does not have.
+        AsrbuildError: the package or function does not exist, or the executor lacks an op.
     """
     package = open_package(path)
     try:
         return _load(package, function, keep_all)
     except AsrbuildError as error:
-        # Errors are raised deep inside, where the package's path is not known.
+        # Errors come from code that does not know the package's path.
         error.file = error.file or str(package.path)
         raise
 
@@ -246,12 +247,12 @@ _PIPELINES = ("pipeline", "pipelineClassifier", "pipelineRegressor")
 
 @dataclass(frozen=True)
 class Pipeline:
-    """Models run in order; each takes the pipeline's inputs and earlier outputs that it names."""
+    """A pipeline of models, run in order; each reads the pipeline's inputs and earlier outputs."""
 
     parts: tuple[Model, ...]
 
     def run(self, values: dict[str, Any]) -> dict[str, Any]:
-        """As a network's or function's ``run``; states are passed to the part that names them."""
+        """As a network's or function's ``run``; each state goes to the part that names it."""
         known = dict(values)
         for part in self.parts:
             given = {name: known[name] for name in part.inputs if name in known}
@@ -341,7 +342,7 @@ def _zeros(feature: Feature, model: str) -> Array:
 
 
 def _own(array: Array, dtype: np.dtype[Any], inputs: dict[str, Any]) -> Array:
-    """The output as an array of the caller's own: no view, no constant, no input."""
+    """The output as an array that shares no memory with a constant, an input or another value."""
     if array.dtype != dtype:
         with np.errstate(all="ignore"):
             return array.astype(dtype)

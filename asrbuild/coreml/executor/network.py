@@ -1,8 +1,8 @@
 """Compiles a neural network's layers into steps over numbered slots.
 
-Blobs of a neural network are variables: a loop's body writes to the same names again and again.
-Every name has one slot; a slot is cleared where its value can no longer be read, which lets
-``scatter`` write into a loop's list in place.
+Blobs of a neural network are variables: a loop's body writes the same names repeatedly. Every name
+has one slot; a slot is cleared as soon as its value cannot be read again, so that ``scatter`` can
+write into a loop's list in place.
 
 Source: ``NeuralNetwork.proto``. All values are float32, integers and booleans too.
 """
@@ -24,7 +24,7 @@ from asrbuild.coreml.executor.mil.control import label_and_probabilities
 from asrbuild.coreml.executor.nn.inside import count_reads
 from asrbuild.coreml.executor.nnweights import NnWeights
 from asrbuild.coreml.executor.package import Package
-from asrbuild.coreml.executor.program import CompiledBlock, Draft, does_not_hold_together, make_step
+from asrbuild.coreml.executor.program import CompiledBlock, Draft, inconsistent, make_step
 from asrbuild.coreml.executor.recording import Site, watched
 from asrbuild.coreml.executor.registry import NN_LAYERS, NOT_HERE, NnLayer
 from asrbuild.coreml.executor.signature import Feature, default_shape
@@ -32,7 +32,7 @@ from asrbuild.coreml.executor.signature import Feature, default_shape
 
 @dataclass(frozen=True)
 class Labels:
-    """A classifier's classes: the blob with their probabilities, and the outputs made of it."""
+    """The classes of a classifier: the blob with their probabilities, and its outputs."""
 
     blob: str
     classes: tuple[str | int, ...]
@@ -41,18 +41,19 @@ class Labels:
 
     @property
     def given(self) -> set[str]:
+        """The names of the outputs with the label and the probabilities."""
         return {self.label, self.probabilities} - {""}
 
     def of(self, values: Array) -> dict[str, Any]:
         """The outputs by name.
 
         Raises:
-            AsrbuildError: there are not as many values as classes.
+            AsrbuildError: the numbers of values and classes differ.
         """
         try:
             pair = label_and_probabilities(values, list(self.classes))
         except ValueError as error:
-            raise does_not_hold_together(f"the classifier's blob {self.blob}", error) from error
+            raise inconsistent(f"the classifier's blob {self.blob}", error) from error
         named = zip((self.label, self.probabilities), pair, strict=True)
         return {name: value for name, value in named if name}
 
@@ -68,7 +69,7 @@ class CompiledNetwork:
     labels: Labels | None = None
 
     def run(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Input name -> array; returns output name -> array. Inside, all is float32."""
+        """Runs the network in float32 on input name -> array; returns output name -> array."""
         env: list[Any] = [None] * self.slots
         for name, slot in self.inputs.items():
             env[slot] = np.asarray(values[name], np.float32)
@@ -82,11 +83,11 @@ class CompiledNetwork:
 
 @dataclass(frozen=True)
 class PaddedNetwork:
-    """A network whose arrays have five axes inside: sequence, batch, channel, height, width.
+    """A network with five axes for every array: sequence, batch, channel, height, width.
 
     Source: ``RANK5_ARRAY_MAPPING`` in NeuralNetwork.proto: (C) is (1, 1, C, 1, 1) inside and
-    (C, H, W) is (1, 1, C, H, W); the first two axes may be given as well. An output gets its
-    declared shape back where only axes of size 1 are in the way; else it keeps its five axes.
+    (C, H, W) is (1, 1, C, H, W); the first two axes may be given as well. An output has its
+    declared shape again if that removes only axes of size 1; else it keeps its five axes.
     """
 
     network: CompiledNetwork
@@ -94,7 +95,7 @@ class PaddedNetwork:
     shapes: dict[str, tuple[int, ...]]
 
     def run(self, values: dict[str, Any]) -> dict[str, Any]:
-        """As ``CompiledNetwork.run``, of arrays with padded axes or without."""
+        """As ``CompiledNetwork.run``, for arrays with or without padded axes."""
         padded = {name: _padded(np.asarray(v), self.ranks[name]) for name, v in values.items()}
         results = self.network.run(padded)
         return {
@@ -104,7 +105,7 @@ class PaddedNetwork:
 
 
 def _padded(x: Array, rank: int) -> Array:
-    """Five axes of one (C) or three (C, H, W), with or without two before them."""
+    """Pads (C) or (C, H, W), with or without two axes before them, to five axes."""
     lead = x.shape[:-rank] or (1, 1)
     return x.reshape(*lead, *x.shape[-rank:], *(1,) * (3 - rank))
 
@@ -117,7 +118,7 @@ def _unpadded(x: Any, shape: tuple[int, ...]) -> Any:
 
 @dataclass
 class NetworkCompiler:
-    """Compiles the layers of one model, networks inside networks included."""
+    """Compiles the layers of one model, including inner networks."""
 
     weights: NnWeights
     reads: Counter[str]
@@ -126,6 +127,7 @@ class NetworkCompiler:
     _path: list[str] = field(default_factory=list)
 
     def slot(self, name: str) -> int:
+        """The slot of a blob, made at its first use."""
         return self.slots.setdefault(name, len(self.slots))
 
     def network(self, network: Any, label: str | None = None) -> CompiledBlock:
@@ -147,7 +149,7 @@ class NetworkCompiler:
         return " > ".join([*self._path, layer.name])
 
     def place(self, layer: Any) -> str:
-        """The place of a layer, its network's enclosing layers first."""
+        """The path of a layer, with the prefix of its network, for messages."""
         return f"layer {self.path(layer)}"
 
     def _draft(self, layer: Any) -> Draft:
@@ -173,7 +175,7 @@ class NetworkCompiler:
         except AsrbuildError:
             raise
         except Exception as error:
-            raise does_not_hold_together(place, error) from error
+            raise inconsistent(place, error) from error
         draft.place = place
         return draft
 
@@ -200,10 +202,10 @@ def compile_network(
 ) -> CompiledNetwork | PaddedNetwork:
     """Compiles a package's ``NeuralNetwork``, or that of its classifier or regressor.
 
-    ``keep_all``: every blob that its layers write is an output too, in their order.
+    ``keep_all``: make every blob that its layers write an output, in order.
 
     Raises:
-        AsrbuildError: it has a layer the executor does not have, or says nothing of its classes.
+        AsrbuildError: it has a layer that the executor lacks, or a classifier without classes.
     """
     kind = package.spec.WhichOneof("Type")
     network = getattr(package.spec, kind)
@@ -220,7 +222,7 @@ def compile_network(
     compiler = NetworkCompiler(package.weights, reads, padded)
     places = {name: compiler.slot(name) for name in inputs}
     block = compiler.network(network)
-    # What had to be copied out of the file is in memory now; its mapped source need not stay.
+    # Weights copied out of the file are in memory now, so the mapped source can be released.
     package.weights.release()
     slots = {name: compiler.slot(name) for name in names}
     compiled = CompiledNetwork(places, slots, block, len(compiler.slots), labels)
@@ -231,7 +233,7 @@ def compile_network(
     return PaddedNetwork(compiled, ranks, shapes)
 
 
-#: Layers of before iOS 13, the only ones that may stand in a network with padded arrays.
+#: Layers from before iOS 13, the only ones allowed in a network with padded arrays.
 _PADDED_LAYERS = frozenset(
     """
     convolution pooling activation innerProduct embedding batchnorm mvn l2normalize softmax lrn crop
@@ -266,10 +268,10 @@ def _labels(network: Any, description: Any) -> Labels:
 
 
 def _dying(drafts: Sequence[Draft], outer: set[int]) -> list[frozenset[int]]:
-    """Per step the slots whose value nothing reads any more once it has run.
+    """For each step, the slots whose value nothing reads after the step.
 
-    That is so at a last read before the slot is written again; or at the very last read of a slot
-    that this network writes first and that nothing outside of it reads.
+    These are slots read for the last time before they are written again; and slots read for the
+    last time of all, if this network writes them first and nothing outside reads them.
     """
     events: dict[int, list[tuple[int, bool]]] = {}
     for number, draft in enumerate(drafts):
@@ -288,7 +290,7 @@ def _dying(drafts: Sequence[Draft], outer: set[int]) -> list[frozenset[int]]:
 
 
 def _as_list(run: Callable[..., Any], count: int) -> Callable[..., Any]:
-    """A layer with several outputs gives a list; one with a single output gives the array."""
+    """Makes a layer return a list: a layer with a single output returns an array."""
     if count != 1:
         return run
 

@@ -1,8 +1,8 @@
-"""Weights of a neural network ``.mlmodel``, mapped instead of parsed.
+"""Maps the weights of a neural network's ``.mlmodel`` into memory instead of parsing them.
 
-The format keeps weights inside the protobuf message, where Python would turn 47 million floats into
-objects. So the wire format is walked first: the bytes of every ``WeightParams`` payload stay in the
-mapped file, and the message that protobuf parses holds a number in their place.
+The format has weights inside the protobuf message, where Python would turn 47 million floats into
+objects. So the wire format is scanned first: the bytes of every ``WeightParams`` payload stay in
+the mapped file, and the message that protobuf parses has a number in their place.
 
 Sources: the protobuf encoding guide; ``WeightParams`` in Core ML's ``NeuralNetwork.proto``.
 """
@@ -27,16 +27,16 @@ _PAYLOADS = {"floatValue", "float16Value", "rawValue", "int8RawValue"}
 
 
 class NnWeights:
-    """The payloads of one ``.mlmodel``, by their number."""
+    """The weight payloads of one ``.mlmodel``, by number."""
 
     def __init__(self, data: mmap.mmap, payloads: list[memoryview]) -> None:
         self._data = data
         self._payloads = payloads
 
     def read(self, params: Any, shape: tuple[int, ...] | None = None) -> Array:
-        """A ``WeightParams`` as float32, flat or of ``shape``; a view of the file where it can be.
+        """A ``WeightParams`` as float32, flat or of ``shape``; a view of the file if possible.
 
-        float16 and quantized payloads are widened once, here.
+        float16 and quantized payloads are widened here, once.
         """
         if params.floatValue:
             parts = [self._bytes(int(number)).view(np.uint8) for number in params.floatValue]
@@ -57,7 +57,7 @@ class NnWeights:
         return values if shape is None else _reshape(values, shape)
 
     def stored_bytes(self, message: Any) -> int:
-        """Bytes of all weights in a message of this model, as they are stored."""
+        """The stored bytes of all weights in a message of this model."""
         if message.DESCRIPTOR.name == "WeightParams":
             numbers = [int(number) for number in message.floatValue]
             tokens = (message.float16Value, message.rawValue, message.int8RawValue)
@@ -71,21 +71,23 @@ class NnWeights:
         return total
 
     def release(self) -> None:
-        """Lets the system drop the mapped pages read so far; they come back when touched."""
+        """Releases the mapped pages read so far; the system reads them again on access."""
         if hasattr(mmap, "MADV_DONTNEED"):
             self._data.madvise(mmap.MADV_DONTNEED)
 
     def _bytes(self, number: int) -> Array:
         payload = np.frombuffer(self._payloads[number], np.uint8)
-        # BLAS wants aligned floats; the protobuf encoding does not promise them.
+        # BLAS requires aligned floats, which the protobuf encoding does not guarantee.
         return payload if payload.ctypes.data % 4 == 0 else payload.copy()
 
     def _token(self, token: bytes) -> Array:
         return self._bytes(struct.unpack("<Q", token)[0])
 
     def _dequantize(self, params: Any, shape: tuple[int, ...] | None) -> Array:
-        """Source: ``QuantizationParams`` in NeuralNetwork.proto; bits run from the most significant
-        down, channels are the first axis."""
+        """Expands quantized weights; channels are the first axis.
+
+        Source: ``QuantizationParams`` in NeuralNetwork.proto; the most significant bit comes first.
+        """
         bits = int(params.quantization.numberOfBits)
         stream = np.unpackbits(self._token(params.rawValue))
         stream = stream[: len(stream) - len(stream) % bits].reshape(-1, bits)
@@ -109,7 +111,7 @@ def split_weights(path: Path) -> tuple[Any, NnWeights]:
     """Parses a ``Model`` message without its weight payloads, and maps those.
 
     Raises:
-        AsrbuildError: the file cannot be read, or is no such message.
+        AsrbuildError: the file cannot be read, or is not a ``Model`` message.
     """
     message = coremlproto.model().Model
     payloads: list[memoryview] = []
@@ -123,7 +125,7 @@ def split_weights(path: Path) -> tuple[Any, NnWeights]:
 
 
 def not_a_model(path: Path, error: Exception) -> AsrbuildError:
-    """The error of a file that holds no readable ``Model`` message."""
+    """The error for a file without a readable ``Model`` message."""
     return AsrbuildError(
         f"not a Core ML model, or a damaged one: {error}",
         file=path,
@@ -138,7 +140,7 @@ def _holds_weights(name: str) -> bool:
 
 @cache
 def _names_holding_weights() -> frozenset[str]:
-    """Full names of the messages below which a ``WeightParams`` can stand."""
+    """Full names of the messages that can contain a ``WeightParams``."""
     root = coremlproto.model().Model.DESCRIPTOR
     uses: dict[str, set[str]] = {}
     waiting = [root]
@@ -158,14 +160,14 @@ def _names_holding_weights() -> frozenset[str]:
 
 
 def _strip(data: memoryview, descriptor: Any, payloads: list[memoryview]) -> bytearray:
-    """The message in ``data`` again, its weights added to ``payloads`` and replaced by numbers."""
+    """Copies a message with numbers in place of its weights, which are added to ``payloads``."""
     small = bytearray()
     for number, wire, value in read_fields(data):
         field = descriptor.fields_by_number.get(number)
         small += varint(number << 3 | wire)
         holds = field is not None and descriptor.name == "WeightParams" and field.name in _PAYLOADS
         if holds and wire != BYTES:
-            # They would be taken for the numbers that stand in the payloads' place.
+            # They would be mistaken for the numbers in place of payloads.
             raise ValueError("weights one by one, where coremltools packs them")
         if isinstance(value, int):
             small += varint(value)

@@ -23,10 +23,10 @@ _MOST_MANIFEST = 1 << 20
 
 @dataclass(frozen=True)
 class Package:
-    """A package's messages, and where its weights are.
+    """The protobuf messages of a package, and the location of its weights.
 
     ``spec`` is the ``Model`` message; in a neural network its large weights are replaced by
-    references into ``weights``. ``directory`` is what ``@model_path`` means.
+    references into ``weights``. ``directory`` is the value of ``@model_path``.
     """
 
     path: Path
@@ -36,10 +36,10 @@ class Package:
 
 
 def open_package(path: str | Path) -> Package:
-    """Reads the package's specification; weights stay on disk, mapped when they are needed.
+    """Reads a package's specification; weights stay on disk and are mapped on demand.
 
     Raises:
-        AsrbuildError: there is no package, or it is damaged.
+        AsrbuildError: the package does not exist or is damaged.
     """
     path = Path(path)
     spec_path = _specification(path)
@@ -48,10 +48,10 @@ def open_package(path: str | Path) -> Package:
 
 
 def read_spec(path: str | Path) -> Any:
-    """The package's whole ``Model`` message, weights of a neural network included.
+    """Reads a package's whole ``Model`` message, including the weights of a neural network.
 
     Raises:
-        AsrbuildError: there is no package, or it is damaged.
+        AsrbuildError: the package does not exist or is damaged.
     """
     path = Path(path)
     spec_path = _specification(path)
@@ -69,7 +69,7 @@ def _of_some_type(spec: Any, path: Path) -> Any:
 
 
 def _specification(path: Path) -> Path:
-    """The file with the ``Model`` message: the ``.mlmodel`` itself, or the one in a package."""
+    """The file with the ``Model`` message: the ``.mlmodel`` itself, or the file in a package."""
     require(path, PACKAGE)
     return _root_model(path) if path.is_dir() else path
 

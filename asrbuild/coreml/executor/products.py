@@ -1,16 +1,16 @@
 """Spares 5 % of a cold build (1.0 s of 20.1 s, 2048 units): matrix products that are reused.
 
-A product that was made before, of the same weights and the same row byte for byte, is not made
-again. The lengths that a proof runs are beginnings of one recording, and the packages of a sweep
-have the same weights; what differs between them is all else that the program does.
+A product of the same weights and the same row, byte for byte, is computed only once. The awkward
+lengths of a proof are prefixes of one recording, and the packages of a sweep have the same weights,
+so they share most of their products.
 
-So a row's product must be the same bits whatever is multiplied with it. BLAS promises no such
-thing, for it takes another path for another number of rows, and the AVX2 kernels of OpenBLAS even
-round the first rows of a large matrix otherwise than the next. Therefore each BLAS call here has
-one of two shapes, one row or a block of ``BLOCK``, and a product depends on its row, its weights
-and its place in the block alone. On the kernels of OpenBLAS for x86-64 the place makes no
-difference for a block of 16. ``Products`` does not rely on that: it tries it with each weights,
-and where the place does make a difference, a row is remembered for its place.
+So a row's product must have the same bits in any batch. BLAS does not guarantee that: it uses
+another path for another number of rows, and the AVX2 kernels of OpenBLAS even round the first rows
+of a large matrix differently from the next. Therefore each BLAS call here has one of two shapes,
+one row or a block of ``BLOCK``, and a product depends only on its row, its weights and its place in
+the block. In the kernels of OpenBLAS for x86-64 the place makes no difference for a block of 16.
+``Products`` does not rely on that: it tests each weight matrix, and if the place makes a
+difference, a row is remembered with its place.
 """
 
 from __future__ import annotations
@@ -31,22 +31,23 @@ from asrbuild.base.array import Array
 from asrbuild.base.processors import usable_processors
 from asrbuild.coreml.speedups import enabled
 
-#: Entries from which weights are worth knowing by their digest: 4 MB of them.
+#: Weights with at least so many entries (4 MB) are identified by their digest.
 LARGE = 1 << 20
-#: What is remembered at most, in bytes of products: two minutes of speech at 2048 units.
+#: Limit of remembered products in bytes: two minutes of speech at 2048 units.
 _REMEMBERED = 600_000_000
-#: Rows of a block. Haswell's kernel rounds rows alike in blocks of up to 16, but not of 24.
+#: Rows of a block. Haswell's kernel rounds all rows in the same way in blocks of up to 16, but not
+#: of 24.
 BLOCK = 16
-#: Outputs that are made at once for all blocks: 8 MB of weights at 2048 units stay in the
-#: processor's cache from block to block.
+#: Outputs computed at once for all blocks: 8 MB of weights at 2048 units stay in the processor's
+#: cache from block to block.
 _OUTPUTS_AT_ONCE = 1024
 
 #: Rows of weights (1 MB at 2048 units) that stay in the processor's cache from input to input.
 _ROWS_AT_ONCE = 128
-#: Entries of weights (16 MB) of which two processors multiply a row faster than one.
+#: With at least so many entries of weights (16 MB), two processors multiply a row faster than one.
 _TWO_HALVES = 1 << 22
 
-#: The weights, the row's place in its block (None: the row was alone), and the row.
+#: The weights, the row's place in its block (None: a single row), and the row.
 ProductRow = tuple[bytes, int | None, bytes]
 #: Makes the product of a single row, together with those that other runs wait for.
 Alone = Callable[[ProductRow, Array, Array], Array]
@@ -56,7 +57,7 @@ def multiply(x: Array, weight: Array) -> Array:
     """``x @ weight.T`` for ``x (..., I)`` and ``weight (O, I)``.
 
     A single row is a matrix-vector product, which reads the weights once, in order. Several rows
-    are blocks of ``BLOCK``; zeros fill the last one.
+    are split into blocks of ``BLOCK``; zeros fill the last block.
     """
     shape = (*x.shape[:-1], weight.shape[0])
     if x.size == x.shape[-1]:
@@ -65,11 +66,11 @@ def multiply(x: Array, weight: Array) -> Array:
 
 
 def _each_alone(rows: Array, weight: Array) -> Array:
-    """``weight @ row`` of each of ``rows (N, I)``: (N, O); of large weights half in another thread.
+    """``weight @ row`` for each of ``rows (N, I)``: (N, O); large weights use another thread, too.
 
-    It takes as long as reading the weights, which are read once, in pieces. Each output is a sum of
-    its own, so the pieces are the same bits as the whole, unlike those of BLAS's own threads, which
-    may split the sums.
+    Its time is that of reading the weights, which are read once, in pieces. Each output is a
+    separate sum, so the pieces have the same bits as the whole, unlike with BLAS's own threads,
+    which may split the sums.
     """
     outputs = len(weight)
     piece = _ROWS_AT_ONCE if len(rows) > 1 and weight.flags.c_contiguous else outputs
@@ -95,14 +96,14 @@ def _each_alone(rows: Array, weight: Array) -> Array:
 
 @functools.cache
 def _second_thread(process: int) -> ThreadPoolExecutor:
-    """The thread of this process: a fork has none of its parent's."""
+    """The second thread of this process; a fork does not inherit its parent's threads."""
     return ThreadPoolExecutor(1, "product")
 
 
 def _in_blocks(rows: Array, weight: Array) -> Array:
-    """``rows @ weight.T`` for ``rows (N, I)``; row n stands at place ``n % BLOCK`` of its block.
+    """``rows @ weight.T`` for ``rows (N, I)``; row n is at place ``n % BLOCK`` of its block.
 
-    The weights go first: OpenBLAS then packs the small matrix, not the large one.
+    The weights are the first operand, so that OpenBLAS packs the small matrix, not the large one.
     """
     count, width = rows.shape
     blocks = -(-count // BLOCK)
@@ -120,7 +121,7 @@ def _in_blocks(rows: Array, weight: Array) -> Array:
 
 
 def rows_times(x: Array, weight: Array) -> Array:
-    """``multiply(x, weight)``, with the products of the process inside of ``sharing``."""
+    """``multiply(x, weight)``; inside of ``sharing``, with remembered products."""
     products = shared()
     if products is None or weight.size < LARGE:
         return multiply(x, weight)
@@ -129,9 +130,9 @@ def rows_times(x: Array, weight: Array) -> Array:
 
 
 class Products:
-    """Products that were made already, and weights that were widened already.
+    """Remembered products and widened weights.
 
-    Both are known by the SHA-256 of their bytes, so that a difference of one bit makes a new one.
+    The SHA-256 of their bytes identifies both, so that a difference of one bit gives a new one.
     """
 
     def __init__(self, limit: int = _REMEMBERED) -> None:
@@ -148,7 +149,7 @@ class Products:
         self._wide, self._wide_before = {}, self._wide
 
     def widened(self, half: Array, widen: Callable[[Array], Array]) -> Array:
-        """``widen(half)``, or what it gave for the same bytes before."""
+        """``widen(half)``, or its earlier result for the same bytes."""
         if half.size < LARGE:
             return widen(half)
         name = _digest(half)
@@ -161,9 +162,9 @@ class Products:
         return self._wide[name]
 
     def rows_times(self, x: Array, weight: Array) -> Array:
-        """``multiply(x, weight)`` for ``x (N, I)``, made only of new rows.
+        """``multiply(x, weight)`` for ``x (N, I)``, computed only for new rows.
 
-        The result is the same bits whatever was multiplied before.
+        The result has the same bits, whatever was multiplied before.
         """
         keys = self._keys(self._name(weight), np.ascontiguousarray(x), weight)
         new = {key: row for key, row in zip(keys, x, strict=True) if key not in self._made}
@@ -186,7 +187,7 @@ class Products:
         ]
 
     def _in_places(self, rows: dict[ProductRow, Array], weight: Array) -> dict[ProductRow, Array]:
-        """The rows' products, each made at its place; at any, where all are alike."""
+        """The products of the rows, each computed at its place; at any place if all are equal."""
         if not rows:
             return {}
         alike = self._places_are_alike(next(iter(rows))[0], weight)
@@ -201,9 +202,9 @@ class Products:
         return dict(zip(rows, _in_blocks(x, weight)[at], strict=True))
 
     def _places_are_alike(self, name: bytes, weight: Array) -> bool:
-        """Whether a row's product is the same bits at each place of a block: tried with one row.
+        """Whether a row's product has the same bits at each place of a block, tested with one row.
 
-        In which order a kernel adds up does not depend on the numbers, and another order shows in
+        The order in which a kernel adds does not depend on the numbers, and another order changes
         some of a million roundings.
         """
         if name not in self._alike:
@@ -216,7 +217,7 @@ class Products:
         if row is None or key in self._made:
             self._made.move_to_end(key)
             return
-        # A copy: a row of a product would keep all of it.
+        # A copy: a view of one row would keep the whole product in memory.
         self._made[key] = row.copy()
         self._held += row.nbytes
         while self._held > self._limit:
@@ -224,7 +225,7 @@ class Products:
             self._held -= oldest.nbytes
 
     def _name(self, weight: Array) -> bytes:
-        """The digest of weights, taken once for each array."""
+        """The digest of weights, computed once for each array."""
         known = self._names.get(id(weight))
         if known is not None and known[0]() is weight:
             return known[1]
@@ -240,10 +241,9 @@ _alone: ContextVar[Alone | None] = ContextVar("alone", default=None)
 
 @contextmanager
 def sharing() -> Iterator[None]:
-    """Lets the packages that are loaded and run inside reuse products and widened weights.
+    """Lets packages that are loaded and run inside the block reuse products and widened weights.
 
-    They are those of earlier packages of the process, one package at a time: widened weights that a
-    package does not use are released at the next one.
+    Widened weights that a package does not use are released when the next one is loaded.
     """
     _of_process.next_package()
     token = _shared.set(_of_process if enabled("products") else None)
@@ -254,7 +254,7 @@ def sharing() -> Iterator[None]:
 
 
 def shared() -> Products | None:
-    """The products of the process; None outside of ``sharing``."""
+    """The remembered products of the process; None outside of ``sharing``."""
     return _shared.get()
 
 

@@ -1,8 +1,8 @@
 """Compiles an ML program's function into a list of steps over numbered slots, and runs it.
 
-Names are resolved once: a value lives in a slot, a step reads and writes slots. A slot is cleared
-at its last use, so memory is what is alive, and an op that updates a tensor (``scatter`` into the
-list that a loop carries) may write in place when it holds the only reference.
+Names are resolved once: a value is in a slot, a step reads and writes slots. A slot is cleared at
+its last use, so only live values are in memory, and an op that updates a tensor (``scatter`` into
+the list that a loop carries) can write in place if it has the only reference.
 """
 
 from __future__ import annotations
@@ -30,13 +30,14 @@ _WIDENED_AT_ONCE = 1 << 22
 
 @dataclass(frozen=True)
 class CompiledBlock:
-    """Steps in order, and the slots of the results. ``places`` names each step in errors."""
+    """The steps of a block, the slots of its results, and the places of steps for errors."""
 
     steps: tuple[Step, ...]
     outputs: tuple[int, ...]
     places: tuple[str, ...]
 
     def run(self, env: Env) -> None:
+        """Runs the steps on ``env``, the values by slot."""
         step_number = 0
         try:
             for step_number, step in enumerate(self.steps):  # noqa: B007 - used in the handler
@@ -52,7 +53,7 @@ class CompiledBlock:
 
 @dataclass(frozen=True)
 class CompiledFunction:
-    """A function ready to run: a template of slots with the constants in, and the steps."""
+    """A function ready to run: a template of slots with the constants, and the steps."""
 
     inputs: dict[str, int]
     outputs: dict[str, int]
@@ -60,7 +61,7 @@ class CompiledFunction:
     template: tuple[Any, ...]
 
     def run(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Input name -> array or state cell; returns output name -> array."""
+        """Runs the function on input name -> array or state cell; returns output name -> array."""
         env = list(self.template)
         for name, slot in self.inputs.items():
             env[slot] = values[name]
@@ -89,6 +90,7 @@ class Compiler:
     # Slots and names.
 
     def new_slot(self, value: Any = None) -> int:
+        """A new slot, with an initial value."""
         self.template.append(value)
         return len(self.template) - 1
 
@@ -100,12 +102,13 @@ class Compiler:
         return slot
 
     def declare_as(self, slot: int, value_type: Any) -> None:
-        """Notes the element type of what a slot holds."""
+        """Records the element type of a slot."""
         dtype = tensor_dtype(value_type)
         if dtype is not None:
             self.dtypes[slot] = dtype
 
     def add_constant(self, value: Any) -> int:
+        """A new slot with a constant."""
         slot = self.new_slot(value)
         self.constants[slot] = value
         if isinstance(value, np.ndarray | np.generic):
@@ -113,21 +116,22 @@ class Compiler:
         return slot
 
     def define_constant(self, named_type: Any, value: Any) -> None:
+        """Makes a constant visible under the name of a ``NamedValueType``."""
         self._scopes[-1][named_type.name] = self.add_constant(value)
 
     def show(self, slots: Mapping[str, int]) -> None:
-        """Makes slots visible under these names from here on."""
+        """Makes slots visible under these names."""
         self._scopes[-1].update(slots)
 
     def lookup(self, name: str) -> int | None:
-        """The slot that ``name`` means here, if any."""
+        """The slot of a name in the current scope; None if there is none."""
         for scope in reversed(self._scopes):
             if name in scope:
                 return scope[name]
         return None
 
     def find(self, name: str) -> int:
-        """The slot that ``name`` means here."""
+        """The slot of a name in the current scope; raises if there is none."""
         slot = self.lookup(name)
         if slot is not None:
             return slot
@@ -146,7 +150,7 @@ class Compiler:
         return self._widened[slot]
 
     def _widen(self, half: Array) -> Array:
-        """A float32 copy, made in pieces so that the mapped source is never whole in memory."""
+        """A float32 copy, made in pieces so that never all of the mapped source is in memory."""
         wide = np.empty(half.shape, _F32)
         source, target = half.reshape(-1), wide.reshape(-1)
         for start in range(0, source.size, _WIDENED_AT_ONCE):
@@ -163,6 +167,7 @@ class Compiler:
         return " > ".join([*self._path, *own])
 
     def place(self, operation: Any = None) -> str:
+        """The function and path of an operation, for messages."""
         return f"function {self.function_name}, op {self.path(operation)}"
 
     def arguments(self, operation: Any) -> dict[str, int | list[int]]:
@@ -214,7 +219,7 @@ class Compiler:
             raise
         except Exception as error:
             place = f"{self.place(operation)} ({operation.type})"
-            raise does_not_hold_together(place, error) from error
+            raise inconsistent(place, error) from error
         if draft is not None:
             draft.place = f"{self.place(operation)} ({operation.type})"
         return draft
@@ -296,10 +301,9 @@ class Compiler:
 
 @dataclass
 class Draft:
-    """A step before its liveness is known.
-
-    ``reads`` are the slots it takes, in order; a structural op gives ``build`` instead of ``run``,
-    which makes the step when the dying slots are known, and ``reads`` lists all it touches.
+    """A step before its dying slots are known. ``reads`` are the slots that it reads, in order. A
+    structural op has ``build`` instead of ``run``, which makes the step from the dying slots; its
+    ``reads`` lists all slots that it touches.
     """
 
     run: Callable[..., Any] | None
@@ -310,11 +314,12 @@ class Draft:
     place: str = ""
 
     def flat_reads(self) -> set[int]:
+        """The slots in ``reads``, including those in lists."""
         return {s for r in self.reads for s in (r if isinstance(r, list) else [r])}
 
 
-def does_not_hold_together(place: str, error: Exception) -> AsrbuildError:
-    """The error of an op or layer whose own description makes no sense."""
+def inconsistent(place: str, error: Exception) -> AsrbuildError:
+    """The error for an op or layer with an inconsistent description."""
     return AsrbuildError(
         f"{place} is inconsistent: {error or type(error).__name__}",
         fix="the package is damaged: build it again, or copy it again from a good copy",
@@ -322,7 +327,7 @@ def does_not_hold_together(place: str, error: Exception) -> AsrbuildError:
 
 
 def tensor_dtype(value_type: Any) -> np.dtype[Any] | None:
-    """The element type of a tensor or a state's tensor; ``None`` for lists and strings."""
+    """The element type of a tensor, or of a state's tensor; None for lists and strings."""
     kind = value_type.WhichOneof("type")
     if kind == "stateType":
         return tensor_dtype(value_type.stateType.wrappedType)
@@ -339,7 +344,7 @@ def operation_name(operation: Any) -> str:
 
 
 def _finish(drafts: Sequence[Draft], outputs: tuple[int, ...], owned: set[int]) -> CompiledBlock:
-    """Gives every draft its dying slots: values of this block that nothing later reads."""
+    """Makes the steps of drafts, which clear the values of this block that nothing reads later."""
     made = set(owned)
     for draft in drafts:
         made.update(draft.writes)
@@ -358,7 +363,7 @@ def _finish(drafts: Sequence[Draft], outputs: tuple[int, ...], owned: set[int]) 
 
 
 def make_step(draft: Draft, dead: frozenset[int]) -> Step:
-    """The step of a draft, clearing the slots that die with it."""
+    """The step of a draft, which clears the slots that die with it."""
     if draft.build is not None:
         return draft.build(dead)
     if draft.owned is not None:
@@ -394,7 +399,7 @@ def _listing_step(
     writes: tuple[int, ...],
     clear: tuple[int, ...],
 ) -> Step:
-    """A step of an op with an input that takes several values, like ``concat``."""
+    """The step of an op with an input of several values, like ``concat``."""
 
     def step(env: Env) -> None:
         result = run(
@@ -418,12 +423,12 @@ def _count_sole_owner() -> int:
     return _references(value)
 
 
-#: What ``_references`` gives for an array that only one local variable holds.
+#: The value of ``_references`` for an array with one local variable as its only reference.
 _SOLE_OWNER = _count_sole_owner()
 
 
 def _owning_step(draft: Draft, dead: frozenset[int]) -> Step:
-    """A step whose op overwrites one input: in place if it is not shared, else on a copy."""
+    """The step of an op that overwrites an input: in place if it is not shared, else in a copy."""
     run, owned = draft.run, draft.owned
     assert run is not None
     assert owned is not None
@@ -438,7 +443,7 @@ def _owning_step(draft: Draft, dead: frozenset[int]) -> Step:
         value = env[source]
         if dies:
             env[source] = None
-        # A view keeps a reference to the array it looks into, so a lone reference has no views.
+        # A view keeps a reference to its array, so an array with one reference has no views.
         if not (
             dies
             and _references(value) == _SOLE_OWNER

@@ -1,7 +1,7 @@
-"""Shows the operands and results of every op that the executor runs to a watcher.
+"""Watchers: functions that see the operands and results of every op that the executor runs.
 
-A package that is loaded outside of ``watching`` has no step that knows of it: an op is wrapped when
-its package is compiled, so bits and speed of all other packages stay as they are.
+An op is wrapped when its package is compiled, inside of ``watching``, so bits and speed of all
+other packages are unchanged.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-#: Takes the operands and the result of one run of an op. A float16 constant of an op that computes
-#: comes widened to float32.
+#: A function of the operands and the result of one run of an op. Float16 constants of arithmetic
+#: ops are widened to float32.
 Seen = Callable[[Sequence[Any], Any], None]
 
 
@@ -24,11 +24,11 @@ class Site:
     """One op or layer of a program.
 
     Args:
-        path: enclosing blocks and its own name, ``while_loop body > gates``.
-        kind: its name in the MIL reference, or the layer's in NeuralNetwork.proto.
+        path: names of the enclosing blocks and its own name, ``while_loop body > gates``.
+        kind: its type in the MIL reference, or the layer's in NeuralNetwork.proto.
         operands: name of each argument, in the order of a run; ``input`` for each blob of a layer.
-        dtypes: declared type of each argument; a list of them for an argument that takes several
-            values; None where there is none.
+        dtypes: declared type of each argument; a list for an argument with several values; None if
+            there is none.
         constant: whether each argument is a constant.
     """
 
@@ -39,7 +39,7 @@ class Site:
     constant: tuple[bool, ...]
 
 
-#: Chooses the ops that are watched; None: this one is not.
+#: Chooses the watcher of an op; None: the op is not watched.
 Watcher = Callable[[Site], Seen | None]
 
 _watcher: ContextVar[Watcher | None] = ContextVar("watcher", default=None)
@@ -47,7 +47,7 @@ _watcher: ContextVar[Watcher | None] = ContextVar("watcher", default=None)
 
 @contextmanager
 def watching(watcher: Watcher) -> Iterator[None]:
-    """Shows the ops of the packages that are loaded inside to ``watcher``."""
+    """Attaches ``watcher`` to the ops of packages that are loaded inside the block."""
     token = _watcher.set(watcher)
     try:
         yield
@@ -56,7 +56,7 @@ def watching(watcher: Watcher) -> Iterator[None]:
 
 
 def watched(run: Callable[..., Any], site: Callable[[], Site]) -> Callable[..., Any]:
-    """``run``, or where a watcher asks for the op, ``run`` that shows it what went in and out."""
+    """``run``; for a watched op, wrapped so that the watcher sees operands and result."""
     watcher = _watcher.get()
     seen = None if watcher is None else watcher(site())
     if seen is None:

@@ -1,7 +1,7 @@
-"""Every op the executor knows, by its MIL or neural network layer name.
+"""The registry of ops: every op of the executor, by the name of its MIL op or layer.
 
-Adding an op is adding a function: put it in the module of its family (``mil/`` or ``nn/``),
-decorate it with its name, and name its arguments as the MIL reference does.
+To add an op, add a function to the module of its family (``mil/`` or ``nn/``), decorate it with its
+name, and name its arguments as the MIL reference does.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 OpFunction = TypeVar("OpFunction", bound=Callable[..., Any])
-#: The fix of every error about an op or a setting that the executor does not have.
+#: The fix in every error about an op or a setting that the executor lacks.
 NOT_HERE = "run the package with Core ML on a Mac; docs/executor-ops.md lists what runs here"
 
 
@@ -20,20 +20,20 @@ NOT_HERE = "run the package with Core ML on a Mac; docs/executor-ops.md lists wh
 class MilOp:
     """One MIL op.
 
-    ``run`` takes the op's inputs by position, in its own signature's order; an absent optional
-    input takes the signature's default. ``parameters`` are that signature's (name, default).
+    ``run`` takes the op's inputs by position, in the order of its own signature; an absent optional
+    input has the signature's default. ``parameters`` are that signature's (name, default).
 
-    ``arithmetic``: float16 inputs arrive widened to float32, and the result is rounded once to the
-    declared type: float16 storage with float32 accumulation. Ops that only move values get their
-    inputs as they are.
+    ``arithmetic``: float16 inputs are widened to float32, and the result is rounded once to the
+    declared type: float16 storage with float32 accumulation. Ops that only move values get
+    unchanged inputs.
 
-    ``wide_constants``: float16 constants arrive widened to float32, whatever happens to the rest;
-    for ops that compute in float32 and round in their own way.
+    ``wide_constants``: only float16 constants are widened to float32; for ops that compute in
+    float32 and round in their own way.
 
-    ``owns``: the input that ``run`` may overwrite; the executor hands over a private copy unless it
-    can prove that no other reference to the array exists.
+    ``owns``: the input that ``run`` may overwrite; the executor passes a private copy unless the
+    array has no other reference.
 
-    ``structural``: ``run`` is called once, when the program is compiled, and returns the step.
+    ``structural``: ``run`` is called once, at compile time, and returns the step.
     """
 
     name: str

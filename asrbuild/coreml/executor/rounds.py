@@ -1,4 +1,4 @@
-"""A limit on the rounds of a loop: Core ML sets none, and a damaged loop may never end."""
+"""A limit for the rounds of a loop: Core ML has none, and a damaged loop may never end."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from contextlib import contextmanager
 from asrbuild.base import interrupts
 from asrbuild.base.errors import AsrbuildError
 
-#: Rounds that one run of a loop may take: over five hours of speech at 20 ms a round. An endless
-#: loop is refused after a minute or two.
+#: Limit of rounds in one run of a loop: over five hours of speech at 20 ms a round. An endless loop
+#: is refused after a minute or two.
 MOST_ROUNDS = 1_000_000
 
 
 @contextmanager
 def rounds(place: str) -> Iterator[Callable[[], None]]:
-    """The function that a loop calls before each of its rounds.
+    """Yields the function that a loop calls before each of its rounds.
 
-    ``place`` names the loop, in errors and where Ctrl-C interrupts it.
+    ``place`` names the loop in errors and after Ctrl-C.
 
     Raises:
         AsrbuildError: the loop runs for more than ``MOST_ROUNDS`` rounds.

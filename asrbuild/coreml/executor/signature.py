@@ -1,4 +1,4 @@
-"""Inputs, outputs and states of a package, and the checks of values for them.
+"""The inputs, outputs and states of a package, and checks of their values.
 
 Source: ``ModelDescription`` and ``ArrayFeatureType`` in Core ML's protobuf definitions; the
 conventions of coremltools' ``MLModel.predict`` (a dict of arrays by name, a dict back).
@@ -17,15 +17,15 @@ from asrbuild.base.array import Array
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.coreml.features import FeatureSummary as Description, read_feature
 
-#: Types of a label.
+#: The types that a label can have.
 _LABELS: dict[str, np.dtype[Any]] = {"stringType": np.dtype(str), "int64Type": np.dtype(np.int64)}
-#: Largest array made from a declared shape alone (an absent input, a new state): 1 GiB.
+#: Limit of bytes for an array made from a declared shape alone (an absent input, a new state).
 _LARGEST_FILLED = 1 << 30
 
 
 @dataclass(frozen=True)
 class Fixed:
-    """Exactly one shape."""
+    """A shape constraint: exactly one shape."""
 
     shape: tuple[int, ...]
 
@@ -38,7 +38,7 @@ class Fixed:
 
 @dataclass(frozen=True)
 class Ranged:
-    """Per axis the smallest and largest size, ``None`` where there is no upper bound."""
+    """A shape constraint: the smallest and largest size of each axis; None: unbounded."""
 
     default: tuple[int, ...]
     bounds: tuple[tuple[int, int | None], ...]
@@ -59,7 +59,7 @@ class Ranged:
 
 @dataclass(frozen=True)
 class Enumerated:
-    """One of a list of shapes."""
+    """A shape constraint: one of a list of shapes."""
 
     default: tuple[int, ...]
     shapes: tuple[tuple[int, ...], ...]
@@ -73,12 +73,13 @@ class Enumerated:
 
 @dataclass(frozen=True)
 class Sequenced:
-    """A shape, or a sequence and a batch axis before it."""
+    """A shape constraint: a shape, optionally with a sequence and a batch axis before it."""
 
     single: Fixed | Ranged | Enumerated
 
     @property
     def default(self) -> tuple[int, ...]:
+        """The default shape, without the two axes."""
         return default_shape(self.single)
 
     def allows(self, shape: tuple[int, ...]) -> bool:
@@ -89,16 +90,16 @@ class Sequenced:
 
 
 def default_shape(shape: Fixed | Ranged | Enumerated | Sequenced) -> tuple[int, ...]:
-    """The shape that a package says is meant where none is given."""
+    """The default shape of a constraint."""
     return shape.shape if isinstance(shape, Fixed) else shape.default
 
 
 @dataclass(frozen=True)
 class Feature:
-    """One input, output or state. ``shape`` is ``None`` where the package does not say.
+    """One input, output or state; ``shape`` is None if the package does not declare it.
 
-    ``kind``: ``array``; or of a classifier ``label``, a str or int, and ``probabilities``, a dict
-    of them by label. ``dtype`` is then the label's type: ``str`` or ``int64``.
+    ``kind``: ``array``; or for a classifier ``label``, a str or int, and ``probabilities``, a dict
+    by label. Their ``dtype`` is the label's type: ``str`` or ``int64``.
     """
 
     name: str
@@ -109,7 +110,7 @@ class Feature:
 
 
 def read_features(descriptions: Iterable[Any]) -> dict[str, Feature]:
-    """``FeatureDescription`` messages as features, by name, in their order."""
+    """Reads ``FeatureDescription`` messages: name -> feature, in order."""
     return {description.name: _feature(description) for description in descriptions}
 
 
@@ -147,10 +148,10 @@ def _constraint(read: Description) -> Fixed | Ranged | Enumerated | None:
 def check_inputs(
     data: Mapping[str, Any], features: Mapping[str, Feature], model: str
 ) -> dict[str, Array]:
-    """The inputs as arrays of the declared types, every declared constraint enforced.
+    """The inputs as arrays of the declared types, checked against every declared constraint.
 
     Raises:
-        AsrbuildError: a name, type or shape is wrong; it names the input and what to give.
+        AsrbuildError: a name, type or shape is wrong; it names the input and the accepted values.
     """
     if not isinstance(data, Mapping):
         raise AsrbuildError(
@@ -188,10 +189,10 @@ def check_inputs(
 def _check_together(
     arrays: Mapping[str, Array], features: Mapping[str, Feature], model: str
 ) -> None:
-    """Enumerated shapes of several inputs match by index: both their first, or both their second...
+    """Raises unless the enumerated shapes of several inputs have the same index in their lists.
 
-    Source: "Flexible Input Shapes" in the coremltools guide. A shape that is listed twice counts
-    where it stands first (coremltools issue 2271).
+    Source: "Flexible Input Shapes" in the coremltools guide. A shape that is listed twice has the
+    index of its first place (coremltools issue 2271).
     """
     shapes = {f.name: f.shape for f in features.values() if isinstance(f.shape, Enumerated)}
     if len(shapes) < 2:
@@ -217,14 +218,14 @@ def _check_together(
 
 
 def check_array(value: Any, feature: Feature, model: str) -> Array:
-    """One value as an array of the feature's type, its shape checked.
+    """One value as an array of the feature's type, with a checked shape.
 
     Raises:
-        AsrbuildError: its type or shape is wrong, or it is no array.
+        AsrbuildError: its type or shape is wrong, or it is not an array.
     """
     try:
         array = np.asarray(value)
-    except Exception as error:  # whatever the object's own __array__ raises
+    except Exception as error:  # any error of the object's own __array__
         raise AsrbuildError(
             f"input {feature.name} is not an array: {error}", file=model, fix=_expected_one(feature)
         ) from error
@@ -247,7 +248,7 @@ def check_array(value: Any, feature: Feature, model: str) -> Array:
 
 
 def _converts(array: Array, dtype: np.dtype[Any]) -> bool:
-    """Numbers become floats; only integers that fit become integers."""
+    """Whether an array can be converted: any number to a float, an integer to one that it fits."""
     if dtype.kind == "f":
         return array.dtype.kind in "fiu"
     if array.dtype.kind not in "iu":
@@ -266,7 +267,7 @@ def filled(shape: tuple[int, ...], value: float | None, feature: Feature, model:
     """An array of the feature's type with one value everywhere.
 
     Raises:
-        AsrbuildError: its declared shape or value is none that an array can have.
+        AsrbuildError: no array can have its declared shape or value.
     """
     size = math.prod(shape) * feature.dtype.itemsize
     try:
@@ -291,10 +292,10 @@ def _expected_one(feature: Feature) -> str:
 
 
 def read_sequenced(features: Mapping[str, Feature]) -> dict[str, Feature]:
-    """Features of a network that pads its arrays to five axes, which may come with the first two.
+    """The features of a network that pads its arrays to five axes; they may have the first two.
 
     Raises:
-        AsrbuildError: a shape has neither one nor three axes, so what they mean is not known.
+        AsrbuildError: a shape has neither one nor three axes, so their meaning is unknown.
     """
     found = {}
     for feature in features.values():

@@ -1,7 +1,7 @@
-"""Arrays whose sizes a model computes; sizes that only a damaged model has are refused.
+"""Makes arrays whose sizes a model computes, and refuses absurd sizes of a damaged model.
 
-Left to numpy, a few bytes in a file could take all of a machine's memory, and ``np.tile`` by an
-absurd number crashes the process.
+Without these checks, a few bytes in a file could use all of a machine's memory, and ``np.tile``
+with an absurd number crashes the process.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ import numpy as np
 
 from asrbuild.base.array import Array
 
-#: Elements: 4 GiB of float32, a hundred times what an hour of speech makes at any layer's output.
+#: Limit of elements: 4 GiB of float32, a hundred times any layer's output for an hour of speech.
 MOST = 1 << 30
-#: Arrays that one array may be cut into.
+#: Limit of arrays that one array is split into.
 MOST_PARTS = 1 << 16
 
 
 def sized(sizes: Iterable[Any]) -> list[int]:
-    """The sizes of an array to be made, as integers.
+    """The sizes of a new array, as checked integers.
 
     Raises:
-        ValueError: one is negative, or they are more than ``MOST`` elements.
+        ValueError: a size is negative, or the array has more than ``MOST`` elements.
     """
     shape = [int(size) for size in sizes]
     if min(shape, default=0) < 0 or math.prod(shape) > MOST:
@@ -33,31 +33,31 @@ def sized(sizes: Iterable[Any]) -> list[int]:
 
 
 def full(sizes: Iterable[Any], value: Any, dtype: Any = None) -> Array:
-    """``np.full`` of ``sized`` sizes."""
+    """``np.full`` with checked sizes."""
     return np.full(sized(sizes), value, dtype)
 
 
 def check_parts(count: int) -> None:
-    """Refuses to cut an array into more parts than any model names: each is an object."""
+    """Raises if an array is split into more parts than any model has."""
     if count > MOST_PARTS:
         raise ValueError(f"it makes {count} arrays, beyond {MOST_PARTS}")
 
 
 def tile(x: Array, counts: Iterable[Any]) -> Array:
-    """``np.tile``, its result ``sized``."""
+    """``np.tile`` with a checked size of the result."""
     repeats = sized(counts)
     sized([x.size, *repeats])
     return np.tile(x, repeats)
 
 
 def arange(start: Any, end: Any, step: Any, dtype: Any) -> Array:
-    """``np.arange``, its result ``sized``."""
+    """``np.arange`` with a checked size of the result."""
     sized([max(0.0, math.ceil((float(end) - float(start)) / float(step)))])
     return np.arange(start, end, step, dtype)
 
 
 def pad(x: Array, pairs: Iterable[Any], mode: str = "constant", **options: Any) -> Array:
-    """``np.pad``, its result ``sized``; ``x`` itself where nothing is added."""
+    """``np.pad`` with a checked size of the result; ``x`` itself if nothing is added."""
     widths = [(int(before), int(after)) for before, after in pairs]
     shape = sized(size + sum(pair) for size, pair in zip(x.shape, widths, strict=True))
     if mode != "constant":
@@ -66,7 +66,7 @@ def pad(x: Array, pairs: Iterable[Any], mode: str = "constant", **options: Any) 
         return x
     if min(map(min, widths)) < 0:
         raise ValueError(f"it adds {widths} elements")
-    # A third of the time of np.pad, which is much for a chunk of a stream.
+    # A third of np.pad's time, which matters for a chunk of a stream.
     made = np.full(shape, options.get("constant_values", 0), x.dtype)
     inside = tuple(
         slice(before, before + size) for size, (before, _) in zip(x.shape, widths, strict=True)

@@ -9,7 +9,7 @@ from asrbuild.coreml.executor.registry import MIL_OPS, NN_LAYERS
 
 @dataclass(frozen=True)
 class SupportedOp:
-    """One row of the table: the format, the op's name there, its family and what it does."""
+    """One row of the table: format, name of the op, family and description."""
 
     format: str
     name: str
@@ -18,7 +18,7 @@ class SupportedOp:
 
 
 def supported_ops() -> tuple[SupportedOp, ...]:
-    """Every op and layer the executor has, ML programs first, by family and name."""
+    """Every op and layer of the executor, ML programs first, by family and name."""
     import asrbuild.coreml.executor.mil
     import asrbuild.coreml.executor.nn  # noqa: F401 - both register their ops
 

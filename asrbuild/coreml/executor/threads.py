@@ -1,4 +1,4 @@
-"""One BLAS thread for published results, because their bits depend on the number of threads."""
+"""Limits BLAS to one thread for published results, whose bits depend on the number of threads."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 
 
 def one_thread() -> AbstractContextManager[Any]:
-    """Limits BLAS to one thread while it is open, whatever the environment sets.
+    """Limits BLAS to one thread inside the block, whatever the environment sets.
 
-    A sum split between two threads is rounded otherwise than in one, so with more of them a version
-    would depend on the machine, on a launcher's workers, and on ``taskset``. The other cores are
-    TensorFlow's, which runs at the same time.
+    A sum that two threads share is rounded differently, so with more threads a version would depend
+    on the machine, on a launcher's workers, and on ``taskset``. TensorFlow, which runs at the same
+    time, uses the other cores.
     """
     from threadpoolctl import threadpool_limits
 

@@ -1,7 +1,7 @@
-"""Faster conversion and execution: changes to how libraries work, none to what they make.
+"""Speed-ups: patches of other libraries that do not change any result.
 
-The first line of each module says what it gains. All are turned off by ``ASRBUILD_NO_SPEEDUPS=1``,
-some by their names: ``ASRBUILD_NO_SPEEDUPS=placeholders,session``.
+The first line of each module has its measured gain. ``ASRBUILD_NO_SPEEDUPS=1`` turns all off,
+``ASRBUILD_NO_SPEEDUPS=placeholders,session`` those that it names.
 """
 
 from __future__ import annotations
@@ -12,6 +12,6 @@ SWITCH = "ASRBUILD_NO_SPEEDUPS"
 
 
 def enabled(name: str) -> bool:
-    """Whether a speed-up is to be used; ``name`` is the last part of its module's name."""
+    """Whether a speed-up is on; ``name`` is the last part of its module's name."""
     off = os.environ.get(SWITCH, "")
     return off in ("", "0") or not (off == "1" or name in off.split(","))

@@ -1,7 +1,7 @@
 """Spares 11 % of a cold build (2.5 s of 21.6 s, 2048 units; 2.4 s of 6.2 s for the demo).
 
-The one place that imports coremltools: without TensorFlow and the other frameworks that it imports
-where they are installed.
+This module alone imports coremltools, without TensorFlow and the other frameworks that coremltools
+imports if they are installed.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from types import ModuleType
 
 from asrbuild.coreml.speedups import enabled
 
-#: coremltools imports these where it finds them: 8 s for TensorFlow alone.
+#: coremltools imports these if they are installed: 8 s for TensorFlow alone.
 FRAMEWORKS = ("tensorflow", "torch", "torchvision", "executorch", "sklearn", "xgboost")
 
 
 def import_coremltools() -> ModuleType:
-    """coremltools without its TensorFlow front end: 3 s instead of 11.
+    """Imports coremltools without its TensorFlow front end: 3 s instead of 11 s.
 
-    While it is imported the frameworks are hidden from it, and then made importable again. Where
-    coremltools is already imported, that one is returned as it is.
+    The frameworks are hidden during the import, and importable again afterwards. If coremltools is
+    already imported, it is returned unchanged.
     """
     if "coremltools" in sys.modules:
         return sys.modules["coremltools"]
     hidden = [name for name in FRAMEWORKS if name not in sys.modules and enabled("importing")]
     progress_bars = os.environ.get("TQDM_DISABLE")
-    # Off macOS coremltools warns eight times that Core ML's own library is not there.
+    # Outside of macOS coremltools warns eight times that Core ML's own library is missing.
     logging.getLogger("coremltools").setLevel(logging.ERROR)
     try:
         for name in hidden:

@@ -1,6 +1,6 @@
 """Spares 54 % of a TensorFlow graph's conversion (3.3 s of CPU time for 7.1 s, 2048 units).
 
-coremltools' passes read every constant several times; here they pass over the placeholders.
+coremltools' passes read every constant several times; here they skip the placeholders.
 """
 
 from __future__ import annotations
@@ -18,16 +18,15 @@ from asrbuild.coreml.speedups import enabled
 
 @contextmanager
 def lean_passes(min_elements: int) -> Iterator[None]:
-    """While it is open, three places in coremltools leave big constants alone.
+    """Inside the block, three functions of coremltools skip large constants.
 
-    - The fp16 pass looks for values that overflow: stand-ins do not, and the real weights are
-      checked when they are put back.
-    - The fp16 pass flattens (copies) an array to learn that it is too big to be looked at.
-    - A transposed constant is a view, which every comparison of constants copies again: it is
-      copied once instead.
+    - The fp16 pass searches for values that overflow: stand-ins never do, and the real weights are
+    checked when they are put back. - The fp16 pass flattens (copies) an array before it finds that
+    the array is too large to check. - A transposed constant is a view, which every comparison of
+    constants copies: it is copied once.
 
     Args:
-        min_elements: constants of this many elements are left alone.
+        min_elements: constants with at least so many elements are skipped.
     """
     if not enabled("lean_passes"):
         yield

@@ -1,6 +1,6 @@
 """Spares 84 % of a neural network's conversion (1.6 s of CPU time for 9.7 s, 2048 units).
 
-Puts weights into the specification as bytes, not one Python float at a time.
+It writes weights into the specification as bytes, not one Python float at a time.
 
 coremltools' ``NeuralNetworkBuilder`` fills ``WeightParams.floatValue`` with ``extend``, which takes
 ten seconds for 47 million weights. The same field parsed from its packed bytes takes a fraction of
@@ -28,12 +28,12 @@ _LSTM_GATES = ("inputGate", "forgetGate", "outputGate", "blockInput")
 def fast_weights(
     builder: Any, half: bool, real: Callable[[Array], Array] = lambda stored: stored
 ) -> Iterator[None]:
-    """While it is open, ``builder`` writes dense and LSTM weights as bytes.
+    """Inside the block, ``builder`` writes dense and LSTM weights as bytes.
 
     Args:
         builder: coremltools' class ``NeuralNetworkBuilder``.
         half: store them in fp16. Other constants stay float32: fp16 cannot count steps past 2048.
-        real: what to store instead of a dense layer's matrix; that matrix itself by default.
+        real: gives the matrix to store for a dense layer; by default the layer's own.
     """
     add_dense, add_lstm = builder.add_inner_product, builder.add_unilstm
 

@@ -2,12 +2,11 @@
 
 A graph is converted without its big weights, which are put into the package afterwards.
 
-coremltools copies, casts, compares and prints every weight many times on its way; 47 million of
-them cost half a minute and 2 GB. So each big matrix is replaced by a stand-in of the same shape
-that TensorFlow stores in three numbers, ``[tag, 0.5, 0.25, 0.25, ...]``. All of coremltools'
-fusions happen as they would; the result says for each stored matrix which one it was (the tag) and
-whether it was transposed (then 0.25 follows the tag). Where anything else became of a stand-in the
-conversion is done again with the real weights.
+coremltools copies, casts, compares and prints every weight many times; 47 million of them take half
+a minute and 2 GB. So each large matrix is replaced by a stand-in of the same shape that TensorFlow
+stores in three numbers, ``[tag, 0.5, 0.25, 0.25, ...]``. All fusions of coremltools work as before;
+each stored matrix shows its number (the tag) and whether it was transposed (then 0.25 follows the
+tag). If a stand-in was changed in any other way, the conversion is repeated with the real weights.
 """
 
 from __future__ import annotations
@@ -23,10 +22,10 @@ from asrbuild.base.errors import AsrbuildError
 from asrbuild.coreml.arrays import FP16_MAX, transposed
 from asrbuild.coreml.speedups import enabled
 
-#: Matrices below this stay as they are: they cost nothing, and coremltools may fold them.
+#: Smaller matrices are not replaced: they cost little, and coremltools may fold them.
 MIN_ELEMENTS = 100_000
 FIRST, SECOND, REST = 1024.0, 0.5, 0.25
-#: Integers up to 2048 are exact in fp16, so tags survive the cast.
+#: Integers up to 2048 are exact in fp16, so the cast does not change tags.
 MAX_STANDINS = 1024
 _BLOB = np.dtype([("magic", "<u4"), ("dtype", "<u4"), ("bytes", "<u8"), ("offset", "<u8")])
 _BLOB_MAGIC = 0xDEADBEEF
@@ -35,28 +34,28 @@ _DT_FLOAT = 1
 
 
 class StandInLostError(Exception):
-    """A stand-in was changed or folded away, so the real weights must go through conversion."""
+    """A stand-in was changed or folded, so the real weights must be converted."""
 
 
 @dataclass(frozen=True)
 class StandIns:
-    """The real matrices; number ``i`` has the tag ``FIRST + i``. ``names``: their graph nodes."""
+    """The real matrices, and their nodes' names; matrix ``i`` has the tag ``FIRST + i``."""
 
     matrices: tuple[Array, ...]
     names: tuple[str, ...]
 
     def real(self, stored: Array) -> Array | None:
-        """The real matrix behind a stored one, flat, of its type; ``None`` if it is no stand-in.
+        """The real matrix for a stored one, flat, of its type; None if it is not a stand-in.
 
         Raises:
-            StandInLostError: it starts as a stand-in does, but is not one any more.
+            StandInLostError: it starts like a stand-in, but was changed.
         """
         number = self.number(stored)
         if number is None:
             return None
         matrix = self.matrices[number]
         flipped = stored[1] == REST
-        # Transposed, the second number of the first row is the first of the second row.
+        # In a transposed matrix, the second number of the first row is the first of the second row.
         second = matrix.shape[0] if flipped else 1
         untouched = (
             stored.size == matrix.size
@@ -70,7 +69,7 @@ class StandIns:
         return matrix.ravel().astype(stored.dtype, copy=False)
 
     def number(self, stored: Array) -> int | None:
-        """The number of the stand-in that ``stored`` is, by its tag."""
+        """The number of a stand-in by its tag; None if ``stored`` is not a stand-in."""
         if stored.size < MIN_ELEMENTS or stored[1] not in (SECOND, REST):
             return None
         number = float(stored[0]) - FIRST
@@ -78,7 +77,7 @@ class StandIns:
 
 
 def stand_in(graph_def: Any) -> StandIns:
-    """Replaces the big float32 matrices of a ``GraphDef`` in place."""
+    """Replaces the large float32 matrices of a ``GraphDef`` in place."""
     matrices: list[Array] = []
     names: list[str] = []
     for node in graph_def.node if enabled("placeholders") else ():
@@ -102,8 +101,8 @@ def put_back(stand_ins: StandIns, package: Path) -> None:
     """Writes the real matrices into the ``weight.bin`` of an ``.mlpackage``.
 
     Raises:
-        StandInLostError: one of them is not there as it should be.
-        AsrbuildError: a weight does not fit fp16.
+        StandInLostError: the package lacks a stand-in, or has a changed one.
+        AsrbuildError: a weight exceeds the range of fp16.
     """
     from asrbuild.coreml import protobufs as coremlproto
 

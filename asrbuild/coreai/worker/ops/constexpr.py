@@ -1,4 +1,4 @@
-"""Compressed constants, stored in the format's own compressed forms.
+"""Lowers compressed constants to Core AI's own compressed forms.
 
 Source: "constexpr_ops" (iOS16) and "compression" (iOS18) in the MIL reference.
 """
@@ -17,7 +17,7 @@ _BITS = {"uint1": 1, "uint2": 2, "uint3": 3, "uint4": 4, "uint6": 6, "uint8": 8}
 
 
 def _finished(call: Call, value: Any, stored: Any) -> Any:
-    """A constant in the type that the program declares; wide, it is rounded to it all the same."""
+    """A constant of the declared type; in wide mode its values are rounded to that type too."""
     declared = call.operation["outputs"][-1]["dtype"]
     if declared == "float16" and stored is np.float32:
         value = raw.cast(value, np.float16)
@@ -26,7 +26,7 @@ def _finished(call: Call, value: Any, stored: Any) -> Any:
 
 
 def _stored(call: Call, name: str) -> Any:
-    """A constant as the package has it, also where half precision is held in single."""
+    """A constant in the package's own type, even in wide mode."""
     lowering = call.lowering
     return lowering.handover.literal(lowering.constants[call.names(name)[0]])
 
@@ -92,14 +92,14 @@ def _palette(indices: Any, lut: Any, bits: int, axis: int) -> Any:
     small = {2: "uint2", 4: "uint4"}.get(bits)
     held = values.packed(indices, small) if small else values.const(indices.astype(np.uint8))
     if small is None and bits < 8:
-        # Indices of a byte take a table of 256.
+        # Indices of a byte require a table of 256 entries.
         filling = np.zeros((*lut.shape[:-2], 256 - lut.shape[-2], lut.shape[-1]), lut.dtype)
         lut = np.concatenate([lut, filling], axis=-2)
     return raw.lut_to_dense(held, values.const(lut), values.const(np.array(axis, np.int16)))
 
 
 def _unpacked(packed: Any, bits: int, count: int) -> Any:
-    """Integers of some bits each, from the least significant bit upward."""
+    """Unpacks integers of ``bits`` bits, from the least significant bit upward."""
     stream = np.unpackbits(packed.reshape(-1).view(np.uint8), bitorder="little")[: count * bits]
     return np.packbits(stream.reshape(count, bits), axis=1, bitorder="little")[:, 0]
 

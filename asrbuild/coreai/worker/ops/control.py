@@ -1,4 +1,4 @@
-"""Blocks and state."""
+"""Lowers control flow and states."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _truth(value: Any) -> Any:
 
 @op("while_loop")
 def while_loop(call: Call) -> Any:
-    """States that the blocks write are carried as well."""
+    """Lowers a loop; it carries the states that its blocks write as well."""
     lowering = call.lowering
     condition, body = call.blocks
     written = _written(call.blocks)
@@ -55,7 +55,7 @@ def while_loop(call: Call) -> Any:
 
 
 def _written(blocks: list[Any]) -> list[str]:
-    """The states that blocks write, in order."""
+    """The names of the states that blocks write, in order."""
     found: dict[str, None] = {}
     for block in blocks:
         for operation in block["operations"]:
@@ -67,29 +67,29 @@ def _written(blocks: list[Any]) -> list[str]:
 
 
 def _enter(call: Call, block: Any, arguments: Sequence[Any], written: list[str]) -> None:
-    """Gives a block of a loop its inputs, and the states that it carries."""
+    """Defines a loop block's inputs, and the states that it carries."""
     names = block["inputs"]
     call.lowering.known.update(zip(names, list(arguments)[: len(names)], strict=True))
     call.lowering.states.update(zip(written, list(arguments)[len(names) :], strict=True))
 
 
 def _copied(value: Any) -> Any:
-    """A value in memory of its own.
+    """A copy of a value.
 
-    The runtime loses one of two values that a loop swaps: it overwrites what it has yet to read.
+    The runtime loses one of two values that a loop swaps: it overwrites it before reading it.
     """
     same = raw.or_ if values.dtype_of(value) is np.bool_ else raw.maximum
     return same(value, value)
 
 
 def as_list(results: Any) -> list[Any]:
-    """The results of an op, which alone are no list."""
+    """The results of an op as a list; a single result is not a list."""
     return [results] if hasattr(results, "type") else list(results)
 
 
 @op("cond")
 def cond(call: Call) -> Any:
-    """Both blocks are run where they give the same shapes: small ones do not compile as blocks."""
+    """Runs both blocks and selects, if they have the same shapes: small blocks do not compile."""
     lowering = call.lowering
     truth = _truth(call.value("pred"))
     count = len(call.operation["outputs"])

@@ -1,4 +1,4 @@
-"""Convolutions and pooling: one to three spatial axes."""
+"""Lowers convolutions and pooling with one to three spatial axes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _whole(call: Call, name: str, count: int) -> list[int]:
 def _pads(
     call: Call, x: Any, kernel: list[int], strides: list[int], dilations: list[int]
 ) -> list[int]:
-    """(before, after) of each spatial axis. ``same`` puts the odd one after."""
+    """Padding (before, after) of each spatial axis; ``same`` puts the odd one after."""
     kind = call.array("pad_type", "valid")
     if kind == "valid":
         return [0] * (2 * len(kernel))
@@ -41,7 +41,7 @@ def _pads(
 
 
 def _plane(x: Any) -> Any:
-    """A value with one spatial axis as one with two."""
+    """Adds a second spatial axis of size 1 to a value with one."""
     return raw.expand_dims(x, ints(3)) if rank(x) == 3 else x
 
 
@@ -77,7 +77,7 @@ def _with_bias(call: Call, made: Any) -> Any:
 
 @op("conv_transpose")
 def conv_transpose(call: Call) -> Any:
-    """A convolution of the input with zeros between its entries, the weights turned round."""
+    """Lowers to a convolution of the input with zeros between its entries and flipped weights."""
     x, weight = call.value("x"), call.array("weight")
     spatial, groups = rank(x) - 2, int(call.number("groups", 1))
     strides, dilations = (_whole(call, name, spatial) for name in ("strides", "dilations"))
@@ -105,7 +105,7 @@ def conv_transpose(call: Call) -> Any:
 
 
 def _spread(x: Any, strides: list[int]) -> Any:
-    """A value with zeros between the entries of its spatial axes."""
+    """Inserts zeros between the entries of a value's spatial axes."""
     for axis, stride in enumerate(strides, 2):
         if stride == 1:
             continue
@@ -175,7 +175,7 @@ def _pooled(call: Call, x: Any, fill: float, largest: bool, pads: list[int]) -> 
 
 
 def _pool_pads(call: Call, x: Any) -> tuple[list[int], list[int]]:
-    """The padding that is asked for, and that with what the last window needs beyond it."""
+    """The declared padding, and the padding that the last window requires."""
     kernel = [int(width) for width in call.array("kernel_sizes")]
     strides = _whole(call, "strides", len(kernel))
     pads = _pads(call, x, kernel, strides, [1] * len(kernel))

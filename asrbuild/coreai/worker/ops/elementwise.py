@@ -1,4 +1,4 @@
-"""Element-wise ops of one or two tensors, and activations."""
+"""Lowers element-wise ops of one or two tensors, and activations."""
 
 from __future__ import annotations
 
@@ -211,7 +211,7 @@ def prelu(call: Call) -> Any:
 
 
 def by_channel(array: Any, of_rank: int) -> Any:
-    """A vector with one number a channel, shaped to be broadcast: (1, C, 1, ...)."""
+    """A vector with one number a channel, reshaped for broadcasting: (1, C, 1, ...)."""
     return np.asarray(array).reshape(1, -1, *[1] * (of_rank - 2))
 
 

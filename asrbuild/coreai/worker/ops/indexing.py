@@ -1,4 +1,4 @@
-"""Reading and writing by index: ``gather*`` and ``scatter*``."""
+"""Lowers reading and writing by index: ``gather*`` and ``scatter*``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..values import dims, ints, rank
 
 
 def _counted_from_the_start(indices: Any, size: Any) -> Any:
-    """Indices where a negative one counts from the end of an axis of this size."""
+    """Makes negative indices, which count from the end of an axis of this size, positive."""
     if values.dtype_of(indices) is not np.int32:
         indices = raw.cast(indices, np.int32)
     if rank(indices) == 0 and rank(size):
@@ -23,7 +23,7 @@ def _counted_from_the_start(indices: Any, size: Any) -> Any:
 
 
 def _indices(call: Call, x: Any, axis: int) -> Any:
-    """The indices of an axis, none of them negative."""
+    """The indices of an axis, made positive."""
     size = dims(x)[axis]
     if call.is_constant("indices"):
         known = call.array("indices").astype(np.int32)
@@ -36,7 +36,7 @@ def _indices(call: Call, x: Any, axis: int) -> Any:
 
 
 def _swapped(x: Any, axis: int, to: int) -> Any:
-    """A value whose axis is moved to another place."""
+    """Moves an axis of a value to another place."""
     if axis == to:
         return x
     order = [other for other in range(rank(x)) if other != axis]
@@ -54,7 +54,7 @@ def gather(call: Call) -> Any:
         return _gathered_by_batch(call, x, indices, axis, batch)
     front = _swapped(x, axis, 0)
     taken = raw.gather_nd(front, raw.expand_dims(indices, ints(rank(indices))))
-    # The axes of the indices come first; they belong where the axis was.
+    # The axes of the indices come first; move them to the place of the axis.
     count, others = rank(indices), rank(x) - 1
     if axis == 0 or (count == 0 and others <= 1):
         return taken
@@ -63,7 +63,7 @@ def gather(call: Call) -> Any:
 
 
 def _gathered_by_batch(call: Call, x: Any, indices: Any, axis: int, batch: int) -> Any:
-    """A gather whose first axes are those of the indices too: one gather an entry of them."""
+    """A gather with batch axes, as one gather for each entry of the batch."""
     if batch != 1 or dims(x)[0] is None:
         raise call.refused("batch_dims other than 0 and 1, or a batch of unknown size")
     parts = []
@@ -111,7 +111,7 @@ def _gather_nd_by_batch(call: Call, x: Any) -> Any:
 
 
 def _places(call: Call, x: Any) -> Any:
-    """Indices of several axes, none of them negative."""
+    """Indices of several axes, made positive."""
     if call.is_constant("indices") and not (call.array("indices") < 0).any():
         return values.const(call.array("indices").astype(np.int32))
     indices = call.value("indices")
@@ -127,7 +127,7 @@ def _first_sizes(x: Any, count: int) -> Any:
 
 
 def _combined(call: Call, mode: str, held: Any, updates: Any) -> Any:
-    """The values to write: the updates, or their combination with the values before."""
+    """The values to write: the updates, or their combination with the old values."""
     if mode == "update":
         return updates
     if not _once(call):
@@ -144,7 +144,7 @@ def _combined(call: Call, mode: str, held: Any, updates: Any) -> Any:
 
 
 def _once(call: Call) -> bool:
-    """Whether no index comes twice."""
+    """Whether all indices differ."""
     if call.is_constant("indices"):
         known = call.array("indices")
         rows = known.reshape(-1, known.shape[-1]) if "nd" in call.type else known.reshape(-1, 1)

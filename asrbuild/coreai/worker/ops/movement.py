@@ -1,4 +1,4 @@
-"""Ops that move values without changing them: shapes, order, joining and splitting."""
+"""Lowers ops that move values without changing them: shapes, order, joining and splitting."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def transpose(call: Call) -> Any:
 
 @op("reshape")
 def reshape(call: Call) -> Any:
-    """A size 0 is that of the same axis, counted from the right."""
+    """Lowers a reshape; a size 0 is that of the same axis, counted from the right."""
     x = call.value("x")
     if not call.is_constant("shape"):
         return raw.reshape(x, call.value("shape"))
@@ -100,7 +100,7 @@ def concat(call: Call) -> Any:
 
 
 def _agreeing(parts: list[Any], axis: int) -> list[Any]:
-    """Parts whose sizes, other than that of an axis, are known where one of them is."""
+    """Parts with the sizes that any of them has, except for ``axis``."""
     columns = zip(*map(dims, parts), strict=True)
     known = [next((size for size in sizes if size is not None), None) for sizes in columns]
     return [refined(part, [*known[:axis], dims(part)[axis], *known[axis + 1 :]]) for part in parts]
@@ -148,7 +148,7 @@ def pad(call: Call) -> Any:
 
 
 def padded(x: Any, sizes: list[int], mode: str = "constant", number: float = 0) -> Any:
-    """A value with (before, after) pairs around its last axes."""
+    """Pads the last axes of a value by (before, after) pairs."""
     if not any(sizes):
         return x
     whole = [0] * (2 * rank(x) - len(sizes)) + sizes
@@ -169,7 +169,7 @@ def sliding_windows(call: Call) -> Any:
 
 @op("reverse_sequence")
 def reverse_sequence(call: Call) -> Any:
-    """Entry ``t`` is taken from ``length - 1 - t`` where that is within the length."""
+    """Lowers to a gather: entry ``t`` comes from ``length - 1 - t`` inside the length."""
     x, lengths = call.value("x"), call.value("lengths")
     along = int(call.number("seq_axis", 0)) % rank(x)
     batch = int(call.number("batch_axis", 0)) % rank(x)
@@ -186,12 +186,12 @@ def reverse_sequence(call: Call) -> Any:
 
 
 def _at(x: Any, axis: int, size: int) -> list[int]:
-    """A shape of ones but for an axis."""
+    """A shape with ``size`` at ``axis`` and ones elsewhere."""
     return [size if other == axis else 1 for other in range(rank(x))]
 
 
 def _rearranged(x: Any, apart: list[int | None], order: list[int], whole: list[int | None]) -> Any:
-    """A value taken apart into more axes, in another order, and joined again."""
+    """Splits a value into more axes, reorders them, and joins them again."""
     return reshaped(raw.transpose(reshaped(x, apart), values.unsigned(*order)), whole)
 
 
@@ -203,7 +203,7 @@ def _plane(call: Call, x: Any) -> list[int]:
 
 @op("depth_to_space", "pixel_shuffle")
 def depth_to_space(call: Call) -> Any:
-    """The block's place is the slow part of the channels, or the fast one."""
+    """Moves channels into blocks; the position in a block is the slow or fast part of them."""
     x = call.value("x")
     n, c, h, w = _plane(call, x)
     slow = call.type == "depth_to_space"

@@ -1,4 +1,4 @@
-"""Normalizations: by stored statistics, or by those of the input."""
+"""Lowers normalizations, by stored statistics or by those of the input."""
 
 from __future__ import annotations
 

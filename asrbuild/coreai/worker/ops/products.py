@@ -1,4 +1,4 @@
-"""Products of matrices, and attention."""
+"""Lowers products of matrices, and attention."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..values import like
 
 
 def transposed(matrix: Any) -> Any:
-    """A value with its last two axes swapped."""
+    """Swaps the last two axes of a value."""
     count = values.rank(matrix)
     order = [*range(count - 2), count - 1, count - 2]
     return raw.transpose(matrix, values.unsigned(*order))

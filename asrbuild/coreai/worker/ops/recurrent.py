@@ -1,7 +1,7 @@
-"""Recurrent layers: unrolled where the steps are few and known, else in a loop.
+"""Lowers recurrent layers: unrolled if the steps are few and known, else as a loop.
 
-Source: "recurrent" in the MIL reference; a layer of direction ``reverse`` gives its outputs in the
-order of processing, and a bidirectional LSTM in the order of time.
+Source: "recurrent" in the MIL reference; the outputs of a layer of direction ``reverse`` have the
+order of processing, those of a bidirectional LSTM the order of time.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .elementwise import hard_sigmoid
 from .products import transposed
 
 CellStep = Callable[[Any, Sequence[Any]], Sequence[Any]]
-#: The most steps that are unrolled: each is some twenty operations.
+#: Limit of unrolled steps; each has some twenty operations.
 _UNROLLED = 64
 _ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
     "sigmoid": raw.sigmoid,
@@ -38,14 +38,14 @@ def _activation(call: Call, name: str, otherwise: str) -> Callable[[Any], Any]:
 
 
 def _turned(call: Call, name: str) -> Any:
-    """A matrix of weights (out, in) as (in, out)."""
+    """A weight matrix (out, in), transposed to (in, out)."""
     if call.is_constant(name):
         return values.const(call.array(name).T)
     return transposed(call.value(name))
 
 
 def _gates(call: Call, x: Any, weight: str, bias: str) -> Any:
-    """The input's part of the gates of all steps: ``x (s, b, I)`` to ``(s, b, G)``."""
+    """The input's part of the gates for all steps, ``(s, b, G)`` of ``x (s, b, I)``."""
     product = raw.broadcasting_batch_matmul(*values.same_rank(x, _turned(call, weight)))
     return add(product, call.value(bias)) if call.has(bias) else product
 
@@ -53,12 +53,12 @@ def _gates(call: Call, x: Any, weight: str, bias: str) -> Any:
 def _run(
     ready: Any, states: Sequence[Any], step: CellStep, *, reverse: bool
 ) -> tuple[Any, list[Any]]:
-    """All outputs (s, b, H) in the order of time, and the last states.
+    """Runs all steps; returns all outputs (s, b, H) in the order of time, and the last states.
 
     Args:
         ready: the input's part of the gates, (s, b, G).
         states: before the first step, (b, H) each; the first one is the output.
-        step: from one step's (b, G) and the states to the states after it.
+        step: computes the next states from a step's (b, G) and the states.
     """
     count = dims(ready)[0]
     if count is not None and count <= _UNROLLED:
@@ -103,21 +103,21 @@ def _looped(
 
 
 def _sequence(call: Call, outputs: Any, last: Any, *, turn: bool) -> Any:
-    """All outputs, or the last one alone."""
+    """All outputs, or only the last one."""
     if not call.number("output_sequence", False):
         return raw.expand_dims(last, ints(0))
     return raw.reverse(outputs, ints(0)) if turn else outputs
 
 
 def _parts(value: Any, count: int) -> list[Any]:
-    """Equal parts of the last axis."""
+    """Splits the last axis into equal parts."""
     axis = rank(value) - 1
     size = (dims(value)[axis] or 0) // count
     return list(raw.split(value, values.unsigned(*[size] * count), values.index(axis)))
 
 
 def _lstm_step(call: Call, suffix: str) -> CellStep:
-    """One step of an LSTM; gates stand in the order input, forget, output, cell."""
+    """One step of an LSTM; the order of gates is input, forget, output, cell."""
     inner = _activation(call, "recurrent_activation", "sigmoid")
     cell = _activation(call, "cell_activation", "tanh")
     outer = _activation(call, "activation", "tanh")
@@ -167,7 +167,7 @@ def lstm(call: Call) -> Any:
 
 @op("gru")
 def gru(call: Call) -> Any:
-    """Gates stand in the order reset, output, update."""
+    """Lowers a GRU; the order of gates is reset, output, update."""
     x = call.value("x")
     inner = _activation(call, "recurrent_activation", "sigmoid")
     outer = _activation(call, "activation", "tanh")

@@ -1,4 +1,4 @@
-"""Reductions over axes."""
+"""Lowers reductions over axes."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ..values import ints, positive, rank
 
 
 def axes_of(call: Call, x: Any) -> list[int]:
-    """The axes that are reduced, all of them by default."""
+    """The reduced axes; by default all of them."""
     axes = call.array("axes")
     return list(range(rank(x))) if axes is None else positive(axes, rank(x))
 
 
 def _kept(call: Call, result: Any, axes: list[int]) -> Any:
-    """A result whose reduced axes have size 1, or without them."""
+    """A result with reduced axes of size 1, or without them."""
     if call.number("keep_dims", False) or not axes:
         return result
     return raw.shrink_dims(result, ints(*sorted(axes)))

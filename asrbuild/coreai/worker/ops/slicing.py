@@ -1,4 +1,4 @@
-"""Slices: ``slice_by_index``, ``slice_by_size``, ``slice_update``."""
+"""Lowers slices: ``slice_by_index``, ``slice_by_size``, ``slice_update``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _mask(call: Call, name: str, count: int) -> list[bool]:
 
 @dataclass(frozen=True)
 class _Slice:
-    """The bounds and steps of a slice, and its axes that are an index or run backwards."""
+    """The bounds and strides of a slice, with its squeezed and its reversed axes."""
 
     first: Any
     last: Any
@@ -60,7 +60,7 @@ def _slice(call: Call, x: Any) -> _Slice:
     first = _bound(call, "begin", begins, 0, count)
     last = _bound(call, "end", ends, END, count)
     if gone:
-        # One entry, whatever the end says; after the last entry comes no 0.
+        # One entry, whatever the end is; the end after the last entry must not be 0.
         after = values.add(first, ints(*[1] * count))
         wrapped = raw.broadcasting_equal(after, ints(*[0] * count))
         after = values.where(wrapped, ints(*[END] * count), after)
@@ -76,7 +76,7 @@ def _known(
     step: int,
     one: bool,
 ) -> tuple[int, int]:
-    """The bounds of one axis, counted from its other end where the step is below zero."""
+    """The bounds of one axis; for a negative stride, counted from its other end."""
     if one:
         begin = begin or 0
         return begin, END if begin == -1 else begin + 1
@@ -92,7 +92,7 @@ def _known(
 
 
 def _bound(call: Call, name: str, mask: list[bool], free: int, count: int) -> Any:
-    """A vector of bounds; those that the mask opens are free."""
+    """A vector of bounds; those in the mask are open."""
     given = call.value(name)
     if not any(mask):
         return given

@@ -1,4 +1,4 @@
-"""Ops that make tensors, look at their shapes, sort or count them."""
+"""Lowers ops that make tensors, read their shapes, sort or count them."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def band_part(call: Call) -> Any:
 
 
 def _order(x: Any, axis: int, ascending: bool) -> Any:
-    """Indices in the order of values; among equal ones the first comes first."""
+    """The indices that sort an axis; equal values keep their order."""
     descending, stable = (values.const(np.array(flag)) for flag in (not ascending, True))
     return raw.argsort(x, values.index(axis), descending, stable)
 
@@ -126,7 +126,7 @@ def topk(call: Call) -> Any:
 
 
 def _along(call: Call, x: Any, name: str) -> Any:
-    """A scale or zero point in single precision, shaped to be broadcast along its axis."""
+    """A scale or zero point in single precision, reshaped for broadcasting along its axis."""
     numbers = np.asarray(call.array(name, 0), np.float32)
     shaped = [1] * rank(x)
     if numbers.ndim:

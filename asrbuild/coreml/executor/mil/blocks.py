@@ -1,4 +1,4 @@
-"""Helpers of the ops that have blocks: predicates and the names that a block reads."""
+"""For ops with blocks: predicates, and the names that a block reads."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from asrbuild.coreml.executor.program import Compiler
 
 
 def is_true(value: Any) -> bool:
-    """A predicate of one value, of any rank."""
+    """The truth of a predicate with one value, of any rank."""
     return bool(np.asarray(value).reshape(()))
 
 
 def reads_below(compiler: Compiler, operation: Any) -> list[int]:
-    """Slots of enclosing blocks that the op's own blocks read, so that they live until its end."""
+    """Slots of enclosing blocks that the op's blocks read, which must live until the op ends."""
     found: set[int] = set()
     for block in operation.blocks:
         names = names_read(block)
@@ -24,7 +24,7 @@ def reads_below(compiler: Compiler, operation: Any) -> list[int]:
 
 
 def names_read(block: Any) -> list[str]:
-    """Every name that a block reads, blocks inside it included; a name once per reading."""
+    """Every name that a block and its inner blocks read, once for each read."""
     names = list(block.outputs)
     for operation in block.operations:
         for argument in operation.inputs.values():

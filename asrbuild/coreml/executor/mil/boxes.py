@@ -47,7 +47,7 @@ def non_maximum_suppression(
 
 
 def _chosen(boxes: Array, scores: Array, overlap: float, least: float, by_class: bool) -> list[int]:
-    """The indices of the boxes that stay, best first; the best of all where none is good enough."""
+    """The indices of the boxes that stay, best first; the very best if none is good enough."""
     best, classes = scores.max(axis=-1), scores.argmax(axis=-1)
     chosen: list[int] = []
     for index in np.argsort(-best, kind="stable"):
@@ -60,7 +60,7 @@ def _chosen(boxes: Array, scores: Array, overlap: float, least: float, by_class:
 
 
 def _overlap(a: Array, b: Array) -> float:
-    """Area of the intersection by that of the union; 0 where either has no area."""
+    """The intersection's area divided by the union's; 0 if either box has no area."""
     low = np.maximum(a[:2] - a[2:] / 2, b[:2] - b[2:] / 2)
     high = np.minimum(a[:2] + a[2:] / 2, b[:2] + b[2:] / 2)
     shared = float(np.prod(np.maximum(high - low, 0)))

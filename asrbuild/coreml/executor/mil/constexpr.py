@@ -22,7 +22,7 @@ Expand = Callable[[Compiler, Any], None]
 
 
 def _expands(name: str) -> Callable[[Expand], Expand]:
-    """Registers an op that expands a constant; parts that do not fit each other are an error."""
+    """Registers an op that expands a constant; it raises if the parts do not fit together."""
 
     def register(expand: Expand) -> Expand:
         @functools.wraps(expand)
@@ -146,7 +146,7 @@ def constexpr_sparse_blockwise_shift_scale(compiler: Compiler, operation: Any) -
 def look_up(indices: Array, lut: Array, vector_axis: Any) -> Array:
     """iOS18 palettes: ``indices (D)``, ``lut (blocks of D, N, V)``; V values go along an axis."""
     tables, entries, vector = lut.shape[: indices.ndim], lut.shape[-2], lut.shape[-1]
-    # The number of every entry's own table, by the block that the entry lies in.
+    # The number of every entry's table, by the block of the entry.
     table = np.zeros((), np.int64)
     for axis, (size, count) in enumerate(zip(indices.shape, tables, strict=True)):
         block = np.arange(size) // (size // count)

@@ -1,4 +1,4 @@
-"""Constants, blocks and state: ops that are compiled rather than called.
+"""Constants, blocks and states: ops that are compiled, not called.
 
 Source: "control_flow", "states" and "coreml_dialect" in the MIL reference; the layout of blocks in
 ``MIL.proto``.
@@ -61,7 +61,7 @@ def label_and_probabilities(values: Array, classes: Any) -> list[Any]:
     """A classifier's result: the first of the likeliest labels, and a dict of all by label.
 
     Raises:
-        ValueError: there are not as many values as labels.
+        ValueError: the numbers of values and labels differ.
     """
     labels = [
         label if isinstance(label, str) else int(np.asarray(label).reshape(()))

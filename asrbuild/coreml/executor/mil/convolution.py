@@ -23,7 +23,10 @@ def spatial_pads(
     pad_type: str,
     pad: Array | None,
 ) -> list[tuple[int, int]]:
-    """(before, after) per spatial axis. ``same`` puts the odd one after, ``same_lower`` before."""
+    """Padding (before, after) of each spatial axis.
+
+    ``same`` puts the odd one after, ``same_lower`` before.
+    """
     if pad_type == "valid":
         return [(0, 0)] * len(sizes)
     if pad_type == "custom":
@@ -81,7 +84,7 @@ def conv(
     # (groups, C_out / groups, C_in / groups * K) times (n, groups, the same, out).
     order = [0, 1, *range(2 + rank, 2 + 2 * rank), *range(2, 2 + rank)]
     columns = patches.transpose(order).reshape(batch, groups, rows.shape[2], -1)
-    # Of one channel these are a view of overlapping windows, which BLAS does not take.
+    # For one channel this is a view of overlapping windows, which BLAS cannot read.
     product = rows @ np.ascontiguousarray(columns)
     result: Array = product.reshape(batch, weight.shape[0], *out)
     if bias is not None:
@@ -140,7 +143,7 @@ def conv_transpose(
 
 
 def _cut(x: Array, before: list[int], sizes: list[int]) -> Array:
-    """The given sizes of the spatial axes, from ``before`` on; zeros where ``x`` ends early."""
+    """Cuts the spatial axes to ``sizes``, starting at ``before``; zeros beyond the end of ``x``."""
     pairs = list(zip(before, sizes, strict=True))
     inside: tuple[Any, ...] = tuple(slice(start, start + size) for start, size in pairs)
     x = x[(..., *inside)]
@@ -201,7 +204,7 @@ def avg_pool(
         return totals / counts
     if not ceil_mode:
         return totals / np.float32(np.prod(kernel_sizes))
-    # What lies beyond the padding, where the last window may reach, is never counted.
+    # Positions beyond the padding, which the last window may include, never count.
     kernel = [int(width) for width in kernel_sizes]
     steps = _whole(strides, len(kernel))
     pairs = spatial_pads(x.shape[2:], kernel, steps, [1] * len(kernel), pad_type, pad)
@@ -237,9 +240,9 @@ def _whole(values: Array | None, rank: int) -> list[int]:
 def _to_the_last(
     sizes: tuple[int, ...], kernel: list[int], strides: list[int], pads: list[tuple[int, int]]
 ) -> list[tuple[int, int]]:
-    """Pads with as much more after each axis as the last window reaches beyond it.
+    """Padding, extended after each axis to the end of the last window.
 
-    The number of windows is rounded up, but each begins in the input or in what is before it.
+    The number of windows is rounded up, but each begins in the input or in the padding before it.
     Source: ``PoolingLayerParams`` in NeuralNetwork.proto; PyTorch's ``ceil_mode``, which MIL names.
     """
     found = []

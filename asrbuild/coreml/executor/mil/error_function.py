@@ -1,10 +1,10 @@
-"""The Gauss error function of arrays, by additions, products and one quotient alone.
+"""The Gauss error function of arrays, computed with additions, products and one quotient.
 
-Those are rounded alike on every processor, so the bits are as well; ``math.erf`` element by element
-takes a hundred times as long. The coefficients are a least-squares fit of ``erf(x) / x`` by a
-quotient of polynomials in ``x^2``, reweighted until the largest relative error was least: 2e-8, a
-third of what float32 resolves. All are positive, so nothing cancels, and with its roundings the
-function is within 4e-7, relative. Beyond the limit the function is 1 in float32.
+Every processor rounds these in the same way, so the bits are the same; ``math.erf`` element by
+element takes a hundred times as long. The coefficients are a least-squares fit of ``erf(x) / x`` by
+a quotient of polynomials in ``x^2``, reweighted until the largest relative error was least: 2e-8, a
+third of float32's resolution. All are positive, so nothing cancels, and with rounding the relative
+error is below 4e-7. Beyond the limit the function is 1 in float32.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _BELOW = np.array(
     ],
     np.float32,
 )
-#: Elements at once: they stay in the processor's cache through all coefficients.
+#: Elements computed at once, which stay in the processor's cache through all coefficients.
 _BLOCK = 1 << 14
 
 

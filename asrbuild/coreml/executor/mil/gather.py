@@ -2,7 +2,7 @@
 
 Source: "scatter_gather" in the MIL reference (iOS15, iOS16, iOS17), and ``tf.gather`` which it
 names. A negative index counts from the end, as in iOS15; iOS17 leaves it undefined. An index out of
-range is an error here, whatever ``validate_indices`` says.
+range is an error here, whatever ``validate_indices`` is.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""MIL lists of tensors; a Python list stands for one, and ``None`` for an entry never written.
+"""MIL lists of tensors, as Python lists; ``None`` is an entry that was never written.
 
 Source: "control_flow" in the MIL reference.
 """
@@ -17,11 +17,12 @@ from asrbuild.coreml.executor.registry import mil_op
 
 
 class TensorList(list[Any]):
-    """Entries, and what an entry that was never written reads as (``None``: an error)."""
+    """A list of entries, and the value of an entry that was never written (``None``: an error)."""
 
     blank: Array | None = None
 
     def entry(self, index: int) -> Array:
+        """The entry at an index; raises if it was never written."""
         value = self[index]
         value = self.blank if value is None else value
         if value is None:
@@ -29,6 +30,7 @@ class TensorList(list[Any]):
         return value
 
     def copied(self, length: int) -> TensorList:
+        """A copy with at least ``length`` entries."""
         result = TensorList(self)
         result.blank = self.blank
         result += [None] * (length - len(result))

@@ -87,15 +87,15 @@ def while_loop(compiler: Compiler, operation: Any) -> Draft:
 
 
 def _carry_half(compiler: Compiler, condition: Any, body: Any) -> tuple[Any, tuple[int, ...]]:
-    """The body with float16 carried where it can be, and the positions of those values.
+    """The body with loop values carried in float16 where possible, and their positions.
 
-    coremltools carries float32 through a float16 program's loops and casts at both ends of the
-    body; for the lists of a recurrent loop that is a copy of every step's values at every step::
+    coremltools carries float32 through the loops of a float16 program and casts at both ends of the
+    body; for the lists of a recurrent loop, this copies the values of all steps in every step::
 
         (x: fp32)  y = cast(x, fp16)  ...  z = cast(w, fp32)  ->  (z)
         (x: fp16)  y = identity(x)    ...                     ->  (w)
 
-    A float16 value survives the way to float32 and back, so the results are the same bit by bit.
+    A float16 value converted to float32 and back is unchanged, so the results are bit-identical.
     """
     body = type(body).FromString(body.SerializeToString())
     in_condition, read = set(names_read(condition)), names_read(body)

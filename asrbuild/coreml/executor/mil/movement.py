@@ -15,7 +15,7 @@ from asrbuild.coreml.executor.registry import mil_op
 
 
 def as_list(values: Any) -> list[Any]:
-    """An input that takes one or several values, as a list."""
+    """The values of an input that takes one or several, as a list."""
     return values if isinstance(values, list) else [values]
 
 

@@ -23,7 +23,7 @@ def _by_channel(values: Array | None, rank: int, otherwise: float) -> Array:
 
 
 def _centred(x: Array, axes: tuple[int, ...], epsilon: float) -> tuple[Array, Array]:
-    """``x`` less its mean over ``axes``, and its deviation there, ``sqrt(variance + epsilon)``."""
+    """``x`` minus its mean over ``axes``, and its deviation, ``sqrt(variance + epsilon)``."""
     count = np.float32(math.prod(x.shape[axis] for axis in axes))
     centred = x - np.add.reduce(x, axes, keepdims=True) / count
     variance = np.add.reduce(np.square(centred), axes, keepdims=True) / count

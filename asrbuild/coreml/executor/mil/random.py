@@ -1,8 +1,7 @@
-"""Ops that draw random values, where there is only one value to draw.
+"""Ops that draw random values, for distributions with a single value.
 
-Core ML draws with a generator of its own, which is not published, so no other program gives its
-values. A distribution with a single value, which is how Apple's tests try these ops, has no such
-secret; any other is refused.
+Core ML has a generator of its own, which is not published, so no other program can give its values.
+Distributions with a single value, which Apple's tests use, do not depend on it; others are refused.
 
 Source: "random" in the MIL reference.
 """
@@ -19,7 +18,7 @@ from asrbuild.coreml.executor.registry import mil_op
 
 
 def refuse(what: str) -> ValueError:
-    """The refusal of a distribution with several values."""
+    """The error for a distribution with several values."""
     return ValueError(f"Core ML draws {what} with a generator of its own; no reference has them")
 
 

@@ -1,12 +1,12 @@
 """Recurrent layers: ``lstm``, ``gru``, ``rnn``.
 
-Source: "recurrent" in the MIL reference. It leaves open in which order a layer of direction
-``reverse`` gives its outputs; Apple's tests expect the order of processing, the last time step
-first, of all three, and the order of time only of a bidirectional LSTM's second half.
+Source: "recurrent" in the MIL reference. It does not define the order of the outputs of a layer of
+direction ``reverse``; Apple's tests expect the order of processing, with the last time step first,
+for all three, and the order of time only for the second half of a bidirectional LSTM.
 
-The input's product with its weights is one matrix product
-for all steps; a step is one matrix-vector product, bound by reading the recurrent weights once, and
-a dozen calls of numpy, which write into arrays that are there already.
+The product of the input and its weights is one matrix product for all steps; a step is one
+matrix-vector product, limited by the reading of the recurrent weights, and a dozen calls of numpy,
+which write into existing arrays.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from asrbuild.coreml.executor.products import LARGE, rows_times, shared
 from asrbuild.coreml.executor.registry import mil_op
 
 Activation = Callable[[Array], Array]
-#: An array without axes: numpy takes half a microsecond to turn a scalar into one.
+#: An array without axes: numpy needs half a microsecond to convert a scalar into one.
 _ONE = np.ones((), np.float32)
-#: Time steps whose input products are held at once: 128 x 4H floats, not T x 4H.
+#: Time steps whose input products are in memory at once: 128 x 4H floats, not T x 4H.
 _STEPS_AT_ONCE = 128
 
 
@@ -35,8 +35,8 @@ def _sigmoid(x: Array) -> Array:
 
 
 #: Source: the activations' definitions and default parameters in the MIL reference. With those
-#: ``scaled_tanh`` is ``tanh``, as Apple's tests have it of both formats; the comment on recurrent
-#: layers in NeuralNetwork.proto says ``1.7159 * tanh(2 / 3 * x)``.
+#: ``scaled_tanh`` is ``tanh``, as Apple's tests expect for both formats; the comment on recurrent
+#: layers in NeuralNetwork.proto has ``1.7159 * tanh(2 / 3 * x)``.
 ACTIVATIONS: dict[str, Activation] = {
     "sigmoid": _sigmoid,
     "tanh": np.tanh,
@@ -49,7 +49,7 @@ ACTIVATIONS: dict[str, Activation] = {
 
 
 def in_order(sequence: Array, direction: str) -> Array:
-    """Outputs in the order of time, as a layer of one direction gives them."""
+    """Reorders outputs in the order of time to the order of a layer with one direction."""
     return sequence[::-1] if direction == "reverse" else sequence
 
 
@@ -62,7 +62,7 @@ def input_products(x: Array, weight: Array, bias: Array | None) -> Array:
 
 
 def _recurrent_product(weight: Array, product: Array) -> Callable[[Array], None]:
-    """Returns what writes ``h @ weight.T`` into ``product (b, G)``; the bits of ``rows_times``."""
+    """A function that writes ``h @ weight.T`` into ``product``, with the bits of ``rows_times``."""
     if len(product) == 1 and (shared() is None or weight.size < LARGE):
         row = product[0]
 
@@ -94,13 +94,13 @@ def run_lstm(
     coupled: bool = False,
     stored: np.dtype[Any] | None = None,
 ) -> tuple[Array, Array, Array]:
-    """One direction, in float32: all ``h (s, b, H)``, then the last ``h (b, H)`` and ``c (b, H)``.
+    """Runs one direction in float32: returns all ``h (s, b, H)``, the last ``h`` and ``c (b, H)``.
 
     All ``h`` are in the order of time; ``reverse`` starts at the last step.
 
-    Gates stand in the order input, forget, output, cell; ``weight_ih (4H, I)``,
-    ``weight_hh (4H, H)``. ``stored`` rounds h and c to that type after every step, as a program of
-    that precision stores them; so chunks with carried state equal one shot.
+    The order of gates is input, forget, output, cell; ``weight_ih (4H, I)``, ``weight_hh (4H, H)``.
+    ``stored`` rounds h and c to that type after every step, as a program of that precision stores
+    them; so chunks with carried state equal a single call.
     """
     steps, batch, _ = x.shape
     hidden = weight_hh.shape[1]
@@ -279,7 +279,7 @@ def run_gru(
     reset_after: bool = False,
     stored: Any = np.float32,
 ) -> tuple[Array, Array]:
-    """All ``h (s, b, H)`` in the order of time, and the last; as ``gru``, in float32."""
+    """Runs a GRU in float32: all ``h (s, b, H)`` in the order of time, and the last ``h``."""
     hidden, batch = weight_hh.shape[1], x.shape[1]
     ready = input_products(x, weight_ih, input_bias)
     outputs = np.empty((*x.shape[:2], hidden), np.float32)
@@ -349,7 +349,7 @@ def run_rnn(
     reverse: bool,
     stored: Any = np.float32,
 ) -> tuple[Array, Array]:
-    """All ``h (s, b, H)`` in the order of time, and the last; as ``rnn``, in float32."""
+    """Runs an RNN in float32: all ``h (s, b, H)`` in the order of time, and the last ``h``."""
     outputs = input_products(x, weight_ih, bias)
     product = np.empty(outputs.shape[1:], np.float32)
     multiply = _recurrent_product(weight_hh, product)

@@ -16,7 +16,7 @@ from asrbuild.coreml.executor.registry import mil_op
 
 def _log_sum_exp(x: Array, axis: Any, keepdims: bool) -> Array:
     largest = np.max(x, axis=axis, keepdims=True)
-    # An all -inf slice has no finite maximum to subtract, and inf - inf is not a number.
+    # A slice of -inf has no finite maximum to subtract, and inf - inf is NaN.
     shift = np.where(np.isfinite(largest), largest, np.zeros_like(largest))
     total = np.log(np.sum(np.exp(x - shift), axis=axis, keepdims=True)) + shift
     return total if keepdims else np.squeeze(total, axis=axis)

@@ -1,7 +1,7 @@
 """Ops that resize, crop and resample the two last axes: ``tensor<[*D, H, W], T>``.
 
 Source: "image_resizing" in the MIL reference (iOS15, iOS16, iOS17). An output value is read at a
-point between input values; the sampling modes say at which. Points are computed in float64.
+point between input values, which the sampling mode decides. Points are computed in float64.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from asrbuild.coreml.executor.registry import mil_op
 
 
 def grid(count: int, size: float, mode: str) -> Array:
-    """``count`` points of an axis of ``size`` values, from 0 to ``size - 1``; one may lie outside
-    by rounding, and in the mode ``UNALIGN_CORNERS`` by half a value."""
+    """``count`` points on an axis of ``size`` values, from 0 to ``size - 1``.
+
+    A point may be outside by rounding, and in the mode ``UNALIGN_CORNERS`` by half a value.
+    """
     steps = np.arange(count, dtype=np.float64)
     if mode in ("STRICT_ALIGN_CORNERS", "ALIGN_CORNERS"):
         if count == 1:
@@ -34,7 +36,7 @@ def grid(count: int, size: float, mode: str) -> Array:
 
 
 def between(x: Array, points: Array, axis: int) -> Array:
-    """Values of ``x`` at points of an axis, linear between two; points outside take the edge's."""
+    """Linear interpolation of ``x`` at points of an axis; points outside have the edge's value."""
     points = np.clip(points, 0, x.shape[axis] - 1)
     low = np.floor(points).astype(np.int64)
     high = np.minimum(low + 1, x.shape[axis] - 1)
@@ -59,7 +61,7 @@ def nearest(x: Array, height: int, width: int) -> Array:
 
 
 def scaled(size: int, factor: float) -> int:
-    """``floor(size * factor)`` of a factor that was stored as float32."""
+    """``floor(size * factor)`` for a factor that was stored as float32."""
     return math.floor(float(np.float32(size) * np.float32(factor)))
 
 
@@ -83,10 +85,10 @@ def resize_nearest_neighbor(x: Array, target_size_height: int, target_size_width
 
 
 def _centres(count: int, size: int) -> Array:
-    """The values of an axis in which the centres of ``count`` equal parts are.
+    """The indices of the values that contain the centres of ``count`` equal parts of an axis.
 
     Source: TensorFlow's ``half_pixel_centers``, which coremltools writes as these ops, and Apple's
-    tests: 2 values to 3 are the first, and the second twice.
+    tests: 2 values become 3, the first and twice the second.
     """
     return (2 * np.arange(count) + 1) * size // (2 * count)
 
@@ -202,7 +204,7 @@ def _corners(four: Array, mode: str) -> tuple[float, float, float, float]:
 
 
 def _span(start: float, end: float, scale: float, count: int, mode: str) -> Array:
-    """Points of a part of an axis, as ``grid`` puts them on a whole one."""
+    """Points on a part of an axis, distributed as ``grid`` does on a whole axis."""
     start, end = start * scale, end * scale
     if end >= start:
         return start + grid(count, end - start + 1, mode)
@@ -268,14 +270,14 @@ def affine(
 
 
 def _unit(count: int, align_corners: bool) -> Array:
-    """``count`` places from -1 to 1: at the values' centres, or the first and last at the ends."""
+    """``count`` positions from -1 to 1, at the centres of values or from end to end."""
     if align_corners:
         return np.linspace(-1, 1, count) if count > 1 else np.zeros(1)
     return (np.arange(count) * 2 + 1) / count - 1
 
 
 def _denormalized(places: Array, size: int, mode: str, align_corners: bool) -> Array:
-    """Coordinates as indices of an axis."""
+    """Converts coordinates to indices of an axis."""
     if mode == "unnormalized":
         return places
     unit = (places + 1) / 2 if mode == "normalized_minus_one_to_one" else places
@@ -283,10 +285,10 @@ def _denormalized(places: Array, size: int, mode: str, align_corners: bool) -> A
 
 
 def _folded(places: Array, size: int, mode: str, align_corners: bool) -> Array:
-    """Places outside of an axis put inside it."""
+    """Maps positions outside of an axis into it, by the padding mode."""
     if mode == "border" or size == 1:
         return np.clip(places, 0, size - 1)
-    # Reflected at the first and last value, or at the edges, half a value further.
+    # Reflect at the first and last value, or at the edges, half a value further out.
     low, span = (0.0, size - 1.0) if mode == "reflection" else (-0.5, float(size))
     rounds = np.abs(places - low)
     back = np.mod(rounds, 2 * span)
@@ -294,7 +296,7 @@ def _folded(places: Array, size: int, mode: str, align_corners: bool) -> Array:
 
 
 def _at(x: Array, rows: Array, columns: Array, pad: np.float32 | None) -> Array:
-    """``x[b, :, rows[b], columns[b]]``; ``pad`` outside of it, where it is given."""
+    """``x[b, :, rows[b], columns[b]]``; ``pad``, if given, for positions outside."""
     height, width = x.shape[-2:]
     inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
     row = np.clip(rows, 0, height - 1).astype(np.int64)

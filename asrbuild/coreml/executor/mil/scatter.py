@@ -1,7 +1,7 @@
 """Writing by index: ``scatter``, ``scatter_nd``, ``scatter_along_axis``.
 
-Source: "scatter_gather" in the MIL reference (iOS15, iOS17). ``data`` is a private copy by the time
-it gets here, so these write into it. Repeated indices accumulate in order.
+Source: "scatter_gather" in the MIL reference (iOS15, iOS17). ``data`` is a private copy here, so
+these ops write into it. Repeated indices accumulate in order.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def scatter(
     """``tensor<D, T>, tensor<N, i32>, tensor<D with N at axis, T> -> tensor<D, T>``."""
     axis = int(axis) % data.ndim
     if indices.size == 1 and mode in _COMBINE and mode != "div":
-        # One row: the step of a recurrent loop. ufunc.at is thirty times slower than this.
+        # One row, as in a step of a recurrent loop; ufunc.at is thirty times slower.
         row = (slice(None),) * axis + (int(indices.reshape(())),)
         view = data[row]
         source = updates.reshape(view.shape)

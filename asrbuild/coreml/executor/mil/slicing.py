@@ -19,7 +19,7 @@ def index_slices(
     end_mask: Mask = None,
     squeeze_mask: Mask = None,
 ) -> tuple[slice | int, ...]:
-    """Numpy's index for MIL's slice: masked ends are open, squeezed axes are indexed."""
+    """The numpy index of a MIL slice: masked ends are open, squeezed axes are indexed."""
     rank = len(begin)
     index: list[slice | int] = []
     for axis in range(rank):

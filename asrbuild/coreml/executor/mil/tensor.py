@@ -1,4 +1,4 @@
-"""Ops that make tensors, look at their shapes, sort or count them.
+"""Ops that make tensors, read their shapes, sort or count them.
 
 Source: "tensor_operation" in the MIL reference (iOS15, iOS16), "quantization_ops" (iOS17).
 """
@@ -140,7 +140,7 @@ def dequantize(
 
 
 def _order(x: Array, axis: int, ascending: bool) -> Array:
-    """Stable order along an axis: among equal values the first comes first, either way."""
+    """The stable order of values along an axis: equal values keep their order."""
     if ascending:
         return np.argsort(x, axis, kind="stable")
     reversed_order = np.flip(np.argsort(np.flip(x, axis), axis, kind="stable"), axis)
@@ -150,7 +150,7 @@ def _order(x: Array, axis: int, ascending: bool) -> Array:
 def _along(
     scale: Array, zero_point: Array | None, axis: int | None, rank: int
 ) -> tuple[Array, Array]:
-    """Scale and zero point in float32, shaped to broadcast along ``axis``."""
+    """Scale and zero point in float32, reshaped for broadcasting along ``axis``."""
     values = [np.asarray(scale, np.float32)]
     values.append(np.asarray(0 if zero_point is None else zero_point, np.float32))
     if axis is not None:

@@ -1,7 +1,7 @@
 """Neural network layers; importing this package registers them all.
 
-A layer's function takes the ``NeuralNetworkLayer`` message and the weights, and returns what runs:
-a function from input arrays to the output array, or the list of them. Source: the layers' comments
+A layer's function takes the ``NeuralNetworkLayer`` message and the weights, and returns a function
+from input arrays to the output array, or to a list of output arrays. Source: the layers' comments
 in Core ML's ``NeuralNetwork.proto``, and coremltools' ``NeuralNetworkBuilder``, by layer name.
 """
 

@@ -18,7 +18,7 @@ _F = np.float32
 
 
 def activation_function(params: Any, weights: NnWeights | None) -> Any:
-    """An ``ActivationParams`` message as a function of one array."""
+    """The function of one array for an ``ActivationParams`` message."""
     kind = params.WhichOneof("NonlinearityType")
     simple = {
         "ReLU": mil.relu,
@@ -57,7 +57,7 @@ def activation_function(params: Any, weights: NnWeights | None) -> Any:
 
 
 def _by_channel(kind: str, given: Any, weights: NnWeights) -> Any:
-    """Parameters per channel; the channel is the third axis from the end."""
+    """An activation with a parameter for each channel, the third axis from the end."""
     alpha = weights.read(given.alpha).reshape(-1, 1, 1)
     if kind == "PReLU":
         return lambda x: np.where(x > 0, x, alpha * x)

@@ -1,4 +1,4 @@
-"""Layers over ``(n, C, H, W)`` also take more axes before the channel, and treat them as batch."""
+"""Extends layers over ``(n, C, H, W)`` to more axes, which are treated as batch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from asrbuild.base.array import Array
 
 
 def by_batch(run: Callable[..., Array]) -> Callable[..., Array]:
-    """``run`` of ``(n, C, H, W)`` for any rank from 3 on; other inputs are passed as they are.
+    """Extends ``run`` over ``(n, C, H, W)`` to any rank from 3 on; other inputs pass unchanged.
 
     Source: "For ranks greater than 4, the leading dimensions, starting from 0 to -4 (inclusive),
     are all treated as batch" in NeuralNetwork.proto.

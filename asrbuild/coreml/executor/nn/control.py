@@ -55,11 +55,11 @@ def loop(compiler: Any, layer: Any) -> Draft:
 
 
 class _BreakError(BaseException):
-    """The body's loop ends here; no layer may report this as its own failure."""
+    """Ends the loop of a body; a layer must not report this as its own failure."""
 
 
 class _ContinueError(BaseException):
-    """The body's round ends here."""
+    """Ends the current round of a loop."""
 
 
 def _leaving(how: type[BaseException]) -> Draft:
@@ -105,7 +105,7 @@ def branch(compiler: Any, layer: Any) -> Draft:
 
 
 def _touched(compiler: Any, layer: Any) -> list[int | list[int]]:
-    """Slots of all blobs a layer's networks read or write: they live at least until its end."""
+    """Slots of all blobs that a layer's networks touch, which live at least until its end."""
     return [compiler.slot(name) for name in sorted(blobs_read(layer) | blobs_written(layer))]
 
 

@@ -160,7 +160,7 @@ def _axis(params: Any, what: str, axis: str) -> int:
 
 
 def _volume_padding(params: Any, kind: str) -> dict[str, Any]:
-    """As the MIL ops name it."""
+    """The padding of a 3D layer, as arguments of the MIL ops."""
     if kind != "CUSTOM":
         return {"pad_type": kind.lower()}
     amounts = [int(getattr(params, f"customPadding{side}")) for side in _SIDES]
@@ -168,7 +168,7 @@ def _volume_padding(params: Any, kind: str) -> dict[str, Any]:
 
 
 def _padding(params: Any) -> dict[str, Any]:
-    """``valid`` with its amounts or ``same``, as the MIL ops name them."""
+    """The padding of a layer as arguments of the MIL ops."""
     if params.HasField("same"):
         top = params.same.DESCRIPTOR.fields_by_name["asymmetryMode"].enum_type
         lower = top.values_by_number[params.same.asymmetryMode].name == "TOP_LEFT_HEAVY"
@@ -178,6 +178,6 @@ def _padding(params: Any) -> dict[str, Any]:
 
 
 def _borders(message: Any) -> Array:
-    """((top, bottom), (left, right)); zeros where the message says nothing."""
+    """((top, bottom), (left, right)) of a message; zeros if it has no amounts."""
     amounts = [(int(e.startEdgeSize), int(e.endEdgeSize)) for e in message.borderAmounts]
     return np.array(amounts or [(0, 0), (0, 0)])

@@ -201,6 +201,6 @@ def _keep_rank(found: Any) -> Array:
 
 
 def _owning(run: Any) -> Any:
-    """Marks a layer that writes into its first input."""
+    """Marks the function of a layer that writes into its first input."""
     run.owns_first = True
     return run

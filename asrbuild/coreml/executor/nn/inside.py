@@ -1,4 +1,4 @@
-"""Networks inside a layer, and the blobs that they read and write."""
+"""The inner networks of a layer, and the blobs that they read and write."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def count_reads(network: Any, counts: Counter[str]) -> None:
-    """Adds how often each blob is read in a network and in those inside it."""
+    """Counts the reads of each blob in a network and its inner networks."""
     for layer in network.layers:
         _count_layer(layer, counts)
 
@@ -21,7 +21,7 @@ def _count_layer(layer: Any, counts: Counter[str]) -> None:
 
 
 def inner_networks(layer: Any) -> list[Any]:
-    """The networks inside a layer."""
+    """The inner networks of a layer."""
     kind = layer.WhichOneof("layer")
     if kind == "loop":
         return [layer.loop.conditionNetwork, layer.loop.bodyNetwork]
@@ -31,13 +31,13 @@ def inner_networks(layer: Any) -> list[Any]:
 
 
 def blobs_read(layer: Any) -> set[str]:
-    """Every blob that a layer reads, in the networks inside it too."""
+    """Every blob that a layer or its inner networks read."""
     counts = Counter[str]()
     _count_layer(layer, counts)
     return set(counts)
 
 
 def blobs_written(layer: Any) -> set[str]:
-    """Every blob that a layer writes, in the networks inside it too."""
+    """Every blob that a layer or its inner networks write."""
     inside = (each for inner in inner_networks(layer) for each in inner.layers)
     return set(layer.output).union(*(blobs_written(each) for each in inside))

@@ -45,7 +45,7 @@ def batched_matmul(layer: Any, weights: NnWeights) -> Any:
 
 
 def _product(a: Array, b: Array, transpose_a: bool, transpose_b: bool) -> Array:
-    """Vectors become a row and a column, and stay so: the result has two axes or more."""
+    """A batched product; vectors become a row and a column, so the result has two axes or more."""
     if a.ndim == 1:
         a, transpose_a = a[None], False
     if b.ndim == 1:

@@ -16,7 +16,7 @@ _F = np.float32
 
 
 def integers(values: Any) -> list[int]:
-    """A blob of whole numbers, which are floats in this format."""
+    """The integers of a blob, which are floats in this format."""
     return [int(value) for value in np.asarray(values).reshape(-1)]
 
 
@@ -314,7 +314,7 @@ def constant_pad(layer: Any, weights: NnWeights) -> Any:
     def run(x: Array, dynamic: Array | None = None) -> Array:
         pairs: Array = np.reshape(amounts if dynamic is None else integers(dynamic), (-1, 2))
         if to_size:
-            # A size, where there is one, stands in the place of the side that is padded.
+            # A target size, if there is one, is in the place of the padded side.
             sizes = np.array(x.shape)[:, None]
             pairs = np.where(pairs > 0, np.maximum(pairs - sizes, 0), 0)
         return sized.pad(x, pairs, constant_values=_F(params.value))

@@ -87,6 +87,6 @@ def bias(layer: Any, weights: NnWeights) -> Any:
 
 
 def _shaped(weights: NnWeights, message: Any, shape: Any) -> Array:
-    """Values that broadcast over the last three axes; a single size is the channel's."""
+    """Weights reshaped to broadcast over the last three axes; a single size is the channel's."""
     sizes = tuple(int(size) for size in shape) or (1,)
     return weights.read(message, (*sizes, 1, 1) if len(sizes) == 1 else sizes)

@@ -1,4 +1,4 @@
-"""Layers that draw random values; as MIL's, they run where there is one value to draw."""
+"""Layers that draw random values, for distributions with a single value, as in MIL."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Recurrent layers: blobs (sequence, batch, channels, 1, 1).
 
-``NeuralNetwork.proto`` clips what enters a gate's activation to ±50. A layer with ``reverseInput``
-gives its outputs in the order of processing, as MIL's do.
+``NeuralNetwork.proto`` clips the input of a gate's activation to ±50. The outputs of a layer with
+``reverseInput`` have the order of processing, as in MIL.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from asrbuild.coreml.executor.nn.activation import activation_function
 from asrbuild.coreml.executor.nnweights import NnWeights
 from asrbuild.coreml.executor.registry import nn_layer
 
-#: The order that ``run_lstm`` wants; the message has fields by name.
+#: The gates in the order of ``run_lstm``; the message has fields by name.
 _GATES = ("inputGate", "forgetGate", "outputGate", "blockInput")
 
 
@@ -73,7 +73,7 @@ def gru(layer: Any, weights: NnWeights) -> Any:
     """x (s, b, I, 1, 1) and h (1, b, H, 1, 1), zero if not given, to all or the last h
     (s or 1, b, H, 1, 1), and h; the reset gate scales h before its product."""
     params = layer.gru
-    # The order that run_gru wants.
+    # The gates in the order of run_gru.
     gates = ("resetGate", "outputGate", "updateGate")
     inner, outer = map(_gate, params.activations)
 
@@ -106,7 +106,7 @@ def simple_recurrent(layer: Any, weights: NnWeights) -> Any:
 
 
 def _one_state(params: Any, cell: Any) -> Any:
-    """A layer whose state is its last output."""
+    """Makes a layer whose state is its last output."""
     hidden, whole = int(params.outputVectorSize), params.sequenceOutput
     order = "reverse" if params.reverseInput else "forward"
 
@@ -123,7 +123,7 @@ def _one_state(params: Any, cell: Any) -> Any:
 def _joined(
     weights: NnWeights, message: Any, names: tuple[str, ...], suffix: str, width: int = 0
 ) -> Array:
-    """The gates' parameters one below the other, ``(gates * H, width)`` or ``(gates * H,)``."""
+    """The parameters of all gates in one array, ``(gates * H, width)`` or ``(gates * H,)``."""
     parts = np.concatenate([weights.read(getattr(message, f"{name}{suffix}")) for name in names])
     return parts.reshape(-1, width) if width else parts
 
@@ -132,8 +132,10 @@ _FIXED = {"linear": "linear", "sigmoidHard": "sigmoid_hard", "scaledTanh": "scal
 
 
 def _function(message: Any) -> Any:
-    """An activation of a recurrent layer. coremltools writes three kinds without parameters, which
-    would be zero; they have then those of MIL's."""
+    """The activation of a recurrent layer.
+
+    coremltools writes three kinds without parameters, which would be zero; they have MIL's then.
+    """
     kind = message.WhichOneof("NonlinearityType")
     if kind in _FIXED and not getattr(message, kind).ListFields():
         return ACTIVATIONS[_FIXED[kind]]
@@ -141,7 +143,7 @@ def _function(message: Any) -> Any:
 
 
 def _gate(message: Any) -> Any:
-    """The activation of what is clipped to ±50, where sigmoid and tanh are at their limits."""
+    """A gate's activation, with its input clipped to ±50, where sigmoid and tanh saturate."""
     function = _function(message)
     if message.WhichOneof("NonlinearityType") in ("sigmoid", "tanh", "sigmoidHard"):
         return function
@@ -149,7 +151,7 @@ def _gate(message: Any) -> Any:
 
 
 def _direction(params: Any, gates: Any, activations: Any, weights: NnWeights, reverse: bool) -> Any:
-    """``run_lstm`` with one direction's weights."""
+    """``run_lstm`` with the weights of one direction."""
     hidden, width = int(params.outputVectorSize), int(params.inputVectorSize)
     options = params.params
 
