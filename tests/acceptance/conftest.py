@@ -98,3 +98,10 @@ def run_here(
     with pytest.raises(SystemExit) as left:
         cli.main()
     return int(left.value.code or 0), capfd.readouterr().err
+
+
+def assert_nothing_was_published(folder: Path) -> None:
+    artifacts = folder / "artifacts"
+    assert not artifacts.exists() or not [p for p in artifacts.iterdir() if p.is_dir()]
+    building = folder / ".asrbuild" / "cache" / ".building"
+    assert not building.exists() or not list(building.iterdir())

@@ -11,8 +11,7 @@ import soundfile
 
 from asrbuild.architectures.deepspeech.network import random_weights
 from tests import golden
-from tests.acceptance.conftest import Workshop, run_here
-from tests.acceptance.test_errors import assert_nothing_was_published
+from tests.acceptance.conftest import Workshop, assert_nothing_was_published, run_here
 from tests.paths import DEMO
 
 

@@ -2,32 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import random
-import secrets
-import shutil
-import signal
-import subprocess
-import sys
-import time
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from asrbuild.builder.compose import compose_recipe
 from tests import golden
-from tests.acceptance.conftest import Workshop, run_asrbuild, run_here
+from tests.acceptance.conftest import Workshop, assert_nothing_was_published, run_asrbuild, run_here
 from tests.paths import DEMO
-
-
-def assert_nothing_was_published(folder: Path) -> None:
-    artifacts = folder / "artifacts"
-    assert not artifacts.exists() or not [p for p in artifacts.iterdir() if p.is_dir()]
-    building = folder / ".asrbuild" / "cache" / ".building"
-    assert not building.exists() or not list(building.iterdir())
-
 
 #: (overrides, error as printed); {at} is the folder.
 CONFIG_ERRORS = [
@@ -224,7 +205,7 @@ CONFIG_ERRORS = [
 
 
 @pytest.mark.parametrize(("overrides", "message"), CONFIG_ERRORS)
-def test_impossible_configs(
+def test_impossible_configs_are_refused(
     overrides: list[str],
     message: str,
     at: Path,
@@ -240,7 +221,7 @@ def test_impossible_configs(
     golden.check_error(" ".join(overrides), code, err, at)
 
 
-#: (arguments, error as printed): command lines that a command does not take.
+#: (arguments, error as printed): command lines that a command refuses to parse.
 MISUSES = [
     (["transcribe"], "missing argument 'artifact'\n  fix: see `asrbuild transcribe --help`"),
     (["ls", "there"], "got unexpected extra argument(s) (there)\n  fix: see `asrbuild ls --help`"),
@@ -261,7 +242,7 @@ MISUSES = [
 
 
 @pytest.mark.parametrize(("arguments", "message"), MISUSES)
-def test_misused_commands(
+def test_misused_commands_are_refused(
     arguments: list[str],
     message: str,
     at: Path,
@@ -277,7 +258,9 @@ def test_misused_commands(
 
 
 LONG = "x" * 300
-#: (arguments, error as printed): what a command takes and cannot do; {static} is an artifact.
+
+
+#: (arguments, error as printed): parsed command lines that cannot run; {static} is an artifact.
 HALF_RIGHT = [
     (
         ["run", "{static}", "--output", "out"],
@@ -316,7 +299,7 @@ HALF_RIGHT = [
 
 
 @pytest.mark.parametrize(("arguments", "message"), HALF_RIGHT)
-def test_half_right_commands(
+def test_impossible_commands_are_refused(
     arguments: list[str],
     message: str,
     at: Path,
@@ -331,221 +314,6 @@ def test_half_right_commands(
     assert message in err
     assert list(at.iterdir()) == []
     golden.check_error(" ".join(arguments), code, err, at)
-
-
-@pytest.mark.parametrize("variable", ["ASRBUILD_ARTIFACTS", "ASRBUILD_CACHE"])
-def test_a_file_in_the_place_of_a_folder_is_not_an_empty_one(
-    variable: str, at: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    (at / "taken").touch()
-    monkeypatch.setenv(variable, "taken")
-    command = ["ls"] if variable == "ASRBUILD_ARTIFACTS" else ["cache", "ls"]
-    code, err = run_here([*command, "--json"], monkeypatch, capfd)
-    assert code == 1
-    assert f"this is a file, not a folder\n  key: {variable}\n  file: taken" in err
-    golden.check_error(f"{variable}=taken", code, err, at)
-
-
-def test_a_home_that_is_not_there(
-    at: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    path = "~nobody-is-called-so/x"
-    for arguments, message in (
-        (["verify", path], "a path begins with ~, and that user has no home folder\n  fix: "),
-        (["plan", f"paths.cache={path}"], f"paths.cache={path} is in the home of a user who has"),
-    ):
-        code, err = run_here(arguments, monkeypatch, capfd)
-        assert code == 1
-        assert err.startswith(f"error: {message}")
-        golden.check_error(" ".join(arguments), code, err, at)
-    monkeypatch.setenv("HOME", str(at / "home"))
-    assert compose_recipe(["paths.cache=~/cache"]).paths.cache == f"{at}/home/cache"
-
-
-@pytest.mark.skipif(not hasattr(os, "seteuid"), reason="permissions are POSIX")
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["ls", "--artifacts", "locked/x"],
-        ["verify", "locked"],
-        ["run", "locked"],
-        ["inspect", "model", "locked/x"],
-        ["source=checkpoint", "source.checkpoint_dir=locked"],
-        ["evaluate", "{static}", "secret.csv"],
-        ["verify.evaluation=secret.csv"],
-    ],
-)
-def test_what_may_not_be_read_is_no_bug(
-    arguments: list[str],
-    at: Path,
-    workshop: Workshop,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    (at / "locked").mkdir()
-    (at / "secret.csv").write_text("wav_filename,transcript\n")
-    for path in at.iterdir():
-        path.chmod(0)
-    static = workshop.artifact("static", "mlprogram")
-    arguments = [a.format(static=static) for a in arguments]
-    # Root may read all. What a command imports is imported before it is somebody else.
-    user = os.geteuid()
-    if user == 0:
-        run_here(arguments, monkeypatch, capfd)
-        os.seteuid(65534)
-    try:
-        code, err = run_here(arguments, monkeypatch, capfd)
-    finally:
-        os.seteuid(user)
-    assert code in (1, 2)
-    assert err.startswith("error: ")
-    assert "permission denied" in err.lower() or "not readable" in err
-    assert "unexpected" not in err
-    assert "cannot be written" not in err
-
-
-def test_a_group_without_a_command_shows_its_commands(at: Path) -> None:
-    done = run_asrbuild("cache", cwd=at)
-    assert done.code == 2
-    assert "remove" in done.out + done.err
-    assert "error" not in done.err
-
-
-#: (what a shell does, exit code, error as printed): circumstances, not command lines.
-CIRCUMSTANCES = [
-    ("{run} schema >&-", 0, ""),
-    (
-        "{run} schema >/dev/full",
-        1,
-        "no space is left on the disk, while running asrbuild\n  file: standard output",
-    ),
-    (
-        "mkdir gone && cd gone && rmdir ../gone && {run} -m model=static",
-        1,
-        "the current folder no longer exists",
-    ),
-    ("LC_ALL=C PYTHONUTF8=0 PYTHONIOENCODING=ascii {run} name=é", 1, "cannot name a folder"),
-    ("env -u HOME {run} schema", 0, ""),
-]
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a file that is always full")
-@pytest.mark.parametrize(("script", "code", "message"), CIRCUMSTANCES)
-def test_odd_circumstances(script: str, code: int, message: str, at: Path) -> None:
-    done = subprocess.run(
-        ["sh", "-c", script.format(run=f"{sys.executable} -m asrbuild.cli.main")],
-        cwd=at,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == code, done.stderr
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
-    assert "unexpected" not in done.stderr
-    golden.check_error(script, code, done.stderr, at)
-
-
-def test_odd_names_of_folders_and_files(workshop: Workshop, at: Path) -> None:
-    """Hydra's grammar knows neither letters with accents nor brackets nor a second `=`."""
-    folder = at / "ünï (1) a=b ☃"
-    shutil.copytree(DEMO / "checkpoint", folder / "check point~é")
-    shutil.copy(DEMO / "sample.wav", folder / "it's me, ö.wav")
-    (folder / "my conf" / "model").mkdir(parents=True)
-    (folder / "my conf" / "model" / "mine.yaml").write_text(
-        "name: mine\nexport_n_steps: -1\nstreaming: chunked\nsteps: {kind: fixed, default: 20}\n"
-    )
-    done = run_asrbuild(
-        "--config-dir",
-        "my conf",
-        "model=mine",
-        "source=checkpoint",
-        "verify=quick",
-        "source.checkpoint_dir=check point~é",
-        "source.sample.audio=it's me, ö.wav",
-        f"paths.cache={workshop.folder}/.asrbuild/cache",
-        f"paths.artifacts={folder}/art é",
-        cwd=folder,
-    )
-    assert done.code == 0, done.err
-    assert (folder / "art é" / "deepspeech-mine-mlprogram-quick" / "latest").is_file()
-
-
-def start_build(at: Path, *overrides: str, **options: Any) -> subprocess.Popen[str]:
-    """A build that is at the reference: TensorFlow runs in a process of its own."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "asrbuild.cli.main", *overrides],
-        cwd=at,
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        **options,
-    )
-    building = at / ".asrbuild" / "cache" / ".building"
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and not list(building.glob("reference-*")):
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.05)
-    # At any moment of that stage: an import that is broken off must not hold the other thread.
-    time.sleep(random.uniform(0, 0.5))
-    return process
-
-
-def alive(mark: str) -> list[str]:
-    """The command lines of the processes that have ``mark`` in their environment."""
-    found = []
-    for process in Path("/proc").iterdir():
-        if process.name.isdecimal():
-            with suppress(OSError):
-                if mark.encode() in (process / "environ").read_bytes():
-                    found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
-    return found
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
-@pytest.mark.parametrize("overrides", [["model=static"], ["-m", "model=static,dynamic"]])
-def test_control_c_in_the_middle_leaves_nothing(overrides: list[str], at: Path) -> None:
-    process = start_build(at, *overrides)
-    # As a terminal does it: the whole process group is interrupted.
-    os.killpg(process.pid, signal.SIGINT)
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 130
-    assert ("interrupted" in out) == ("-m" in overrides), "a sweep's table says it of the job"
-    assert "interrupted" in err
-    assert "Traceback" not in err
-    golden.check_error(f"SIGINT {' '.join(overrides)}", process.returncode, err, at)
-    assert_nothing_was_published(at)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
-def test_the_end_of_a_build_is_the_end_of_all_its_processes(number: int, at: Path) -> None:
-    mark = f"ASRBUILD_TEST_MARK={secrets.token_hex(16)}"
-    process = start_build(at, "model=static", env=os.environ | dict([mark.split("=")]))
-    os.kill(process.pid, number)  # a service manager ends the process, not its group
-    _, err = process.communicate(timeout=120)
-    deadline = time.monotonic() + 30
-    while (left := alive(mark)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not left
-    if number == signal.SIGKILL:  # what it had begun is removed by the next build
-        return
-    assert_nothing_was_published(at)
-    assert process.returncode == 128 + number
-    golden.check_error(signal.Signals(number).name, process.returncode, err, at)
-    assert f"error: ended by {signal.Signals(number).name}; nothing incomplete was kept" in err
-    assert "Traceback" not in err
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
-def test_a_build_under_nohup_goes_on(at: Path) -> None:
-    process = start_build(
-        at, "model=static", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    )
-    os.kill(process.pid, signal.SIGHUP)
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == 0, err
 
 
 def test_debug_shows_the_traceback(at: Path) -> None:
