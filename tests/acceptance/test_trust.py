@@ -1,4 +1,4 @@
-"""Commands check the bytes of artifacts, caches and configurations, not what these claim."""
+"""Commands check the bytes of artifacts, caches and configurations, not their claims."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import pytest
 from asrbuild.artifact import integrity
 from asrbuild.artifact.reading import read_manifest
 from asrbuild.artifact.runtime import open_artifact
-from asrbuild.base import cache, cache_cleanup, digest, processes
+from asrbuild.base import cache, cache_cleanup, digest
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.places import resolve_file
 from asrbuild.builder.compose import compose_recipe
@@ -38,7 +38,7 @@ SECOND = str(resolve_file("demo:second.wav"))
 
 @dataclass(frozen=True)
 class Place:
-    """A folder with one build in it; a command runs there as a user runs it."""
+    """A folder with one build; commands run in it as those of a user."""
 
     folder: Path
     artifact: Path
@@ -88,11 +88,8 @@ def data(tmp_path: Path) -> Path:
     return folder
 
 
-# Claims instead of bytes
-
-
 def refusal(*arguments: str) -> AsrbuildError:
-    """What a command says that does not do what it is asked for."""
+    """The error of a command that refuses."""
     with pytest.raises(AsrbuildError) as refused:
         dispatch(list(arguments))
     return refused.value
@@ -123,7 +120,7 @@ def test_damaged_weights_are_an_error_that_names_the_file(
     assert "hvde" not in capsys.readouterr().out
 
 
-def test_a_file_that_no_digest_covers_is_an_error(place: Place, tmp_path: Path) -> None:
+def test_a_file_without_a_digest_is_an_error(place: Place, tmp_path: Path) -> None:
     added = copy_artifact(place.artifact, tmp_path / "added")
     (added / "model.mlpackage" / "more.bin").write_bytes(b"")
     assert "more.bin was added" in refusal("transcribe", str(added), SECOND).message
@@ -136,9 +133,11 @@ def test_a_file_that_no_digest_covers_is_an_error(place: Place, tmp_path: Path) 
         assert "is not among the files that the manifest lists" in refusal(*command).message
 
 
-def test_probabilities_are_kept_by_the_bytes_they_come_from(place: Place, data: Path) -> None:
+def test_cached_probabilities_belong_to_the_bytes_of_their_package(
+    place: Place, data: Path
+) -> None:
     damaged = copy_artifact(place.artifact, data.parent / "damaged")
-    spoil_weights(damaged)  # its manifest still claims what the good one's does
+    spoil_weights(damaged)  # its manifest is that of the good one
     dataset, cache = read_dataset(data), data.parent / "cache"
     found = {}
     for path in (damaged, place.artifact):
@@ -147,7 +146,7 @@ def test_probabilities_are_kept_by_the_bytes_they_come_from(place: Place, data: 
     assert not np.array_equal(found[damaged], found[place.artifact])
 
 
-def test_the_memo_of_digests_sees_a_change_of_the_same_size_and_time(tmp_path: Path) -> None:
+def test_the_memo_of_digests_finds_a_change_of_the_same_size_and_time(tmp_path: Path) -> None:
     file = tmp_path / "large"
     file.write_bytes(bytes(300_000))
     old = time.time_ns() - 10**10
@@ -157,8 +156,6 @@ def test_the_memo_of_digests_sees_a_change_of_the_same_size_and_time(tmp_path: P
     os.utime(file, ns=(old, old))
     assert digest.file_digest(file, tmp_path / "cache") != before
 
-
-# An artifact's manifest never leads out of it
 
 OUTSIDE: dict[str, Callable[[dict[str, Any], str], object]] = {
     "model.package": lambda m, path: m["model"].update(package=path),
@@ -173,7 +170,7 @@ OUTSIDE: dict[str, Callable[[dict[str, Any], str], object]] = {
 
 @pytest.mark.parametrize("key", OUTSIDE)
 @pytest.mark.parametrize("path", ["/etc/hostname", "../x", "a/../../x", "", ".", "a//b", "a\\b"])
-def test_a_manifest_that_leads_out_is_refused(
+def test_a_path_out_of_the_artifact_is_refused(
     place: Place, tmp_path: Path, key: str, path: str
 ) -> None:
     shutil.copyfile(place.artifact / "manifest.json", tmp_path / "manifest.json")
@@ -193,10 +190,7 @@ def test_a_link_out_of_the_artifact_is_refused(place: Place, tmp_path: Path) -> 
     assert dispatch(["verify", str(linked)]) == 1
 
 
-# The current folder
-
-
-def test_a_build_imports_nothing_from_the_folder_it_runs_in(place: Place, tmp_path: Path) -> None:
+def test_a_build_imports_nothing_from_the_current_folder(place: Place, tmp_path: Path) -> None:
     ran = tmp_path / "ran"
     names = ("json", "argparse", "numpy", "tensorflow", "signal", "coremltools", "runpy")
     for name in (*names, "sitecustomize"):
@@ -211,91 +205,12 @@ def test_a_build_imports_nothing_from_the_folder_it_runs_in(place: Place, tmp_pa
     assert not ran.exists(), ran.read_text()
 
 
-@pytest.fixture
-def checkout(tmp_path: Path) -> Path:
-    folder = tmp_path / "checkout"
-    folder.mkdir()
-    (folder / "file").write_text("one\n")
-    git(folder, "init", "-q")
-    git(folder, "add", "file")
-    git(folder, "commit", "-q", "-m", "one")
-    return folder
-
-
-def git(folder: Path, *arguments: str) -> None:
-    named = ("-c", "user.name=a", "-c", "user.email=a@b")
-    subprocess.run(["git", "-C", str(folder), *named, *arguments], check=True)
-
-
-def test_git_runs_no_program_of_the_repository(checkout: Path, tmp_path: Path) -> None:
-    ran = tmp_path / "ran"
-    script = checkout.parent / "script"
-    script.write_text(f"#!/bin/sh\necho $0 >> {ran}\ncat\n")
-    script.chmod(0o755)
-    for key in ("core.fsmonitor", "filter.evil.clean", "filter.evil.process", "core.sshCommand"):
-        git(checkout, "config", key, str(script))
-    (checkout / "included").write_text(f'[filter "Evil = two"]\n\tclean = {script}\n')
-    git(checkout, "config", "include.path", str(checkout / "included"))
-    git(checkout, "config", "filter.evil.required", "true")
-    git(checkout, "config", "core.hooksPath", str(checkout / "hooks"))
-    (checkout / "hooks").mkdir()
-    shutil.copy(script, checkout / "hooks" / "post-index-change")
-    (checkout / ".git/info/attributes").write_text("* filter=evil\n")
-    ran.unlink(missing_ok=True)
-    # The time has changed and not the content: git has to read the file.
-    os.utime(checkout / "file", (1, 1))
-    found = processes.repository(checkout)
-    assert found is not None
-    assert (len(found[0]), found[1]) == (40, False)
-    (checkout / "file").write_text("two\n")
-    assert processes.repository(checkout) == (found[0], True)
-    assert not ran.exists(), ran.read_text()
-
-
-def test_git_that_hangs_is_given_up(
-    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bin_ = tmp_path / "bin"
-    bin_.mkdir()
-    (bin_ / "git").write_text(f"#!/bin/sh\nsleep 60 & echo $! >> {tmp_path / 'pids'}\nwait\n")
-    (bin_ / "git").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{bin_}:{os.environ['PATH']}")
-    monkeypatch.setattr(processes, "GIT_SECONDS", 1.0)
-    assert processes.repository(checkout) is None
-    for pid in (tmp_path / "pids").read_text().split():
-        end = time.monotonic() + 20
-        while _runs(pid) and time.monotonic() < end:
-            time.sleep(0.05)
-        assert not _runs(pid)
-
-
-def _runs(pid: str) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
-    except OSError:
-        return False
-
-
-def test_git_of_the_current_folder_is_not_run(
-    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ran = tmp_path / "ran"
-    (checkout / "git").write_text(f"#!/bin/sh\ntouch {ran}\n")
-    (checkout / "git").chmod(0o755)
-    monkeypatch.chdir(checkout)
-    monkeypatch.setenv("PATH", f".::{os.environ['PATH']}")
-    assert processes.repository(Path()) is not None
-    assert not ran.exists()
-
-
-# The cache and the store
-
 NOBODY = 65534
 
 
 @pytest.fixture
 def planted(place: Place, tmp_path: Path) -> Place:
-    """The build with a cache and a store of its own."""
+    """A copy of the build, its cache and its store."""
     for name in ("cache", "artifacts"):
         shutil.copytree(place.folder / name, tmp_path / name)
     return Place(tmp_path, tmp_path / place.artifact.relative_to(place.folder))
@@ -303,7 +218,7 @@ def planted(place: Place, tmp_path: Path) -> Place:
 
 @pytest.mark.parametrize("what", ["cache", "cache/convert", "cache/.digests", "entry", "artifacts"])
 @pytest.mark.parametrize("how", ["owner", "everybody", "group"])
-def test_what_another_user_could_have_written_is_refused(
+def test_paths_that_other_users_can_write_to_are_refused(
     place: Place, planted: Place, what: str, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if how != "everybody" and os.geteuid() != 0:
@@ -317,7 +232,7 @@ def test_what_another_user_could_have_written_is_refused(
     else:
         os.chown(path, *((NOBODY, 0) if how == "owner" else (0, NOBODY)))
         path.chmod(path.stat().st_mode | (0o020 if how == "group" else 0))
-    monkeypatch.setattr(os, "umask", lambda mask: mask)  # this process lives on
+    monkeypatch.setattr(os, "umask", lambda mask: mask)  # this process continues
     paths = [f"paths.{name}={planted.folder / name}" for name in ("cache", "artifacts")]
     error = refusal("build", *RECIPE, *paths)
     assert (error.key, error.file) == ("paths.trust_shared", str(path))
@@ -325,7 +240,7 @@ def test_what_another_user_could_have_written_is_refused(
     assert dispatch(["build", *RECIPE, *paths, "paths.trust_shared=true"]) == 0
 
 
-def test_nobody_else_can_write_what_a_build_makes(place: Place, tmp_path: Path) -> None:
+def test_other_users_cannot_write_to_new_files(place: Place, tmp_path: Path) -> None:
     done = subprocess.run(
         ["sh", "-c", f"umask 000; exec {PROGRAM} key new"],
         env=os.environ | {"ASRBUILD_CONFIG": str(tmp_path / "config")},
@@ -337,7 +252,7 @@ def test_nobody_else_can_write_what_a_build_makes(place: Place, tmp_path: Path) 
         assert not path.stat().st_mode & 0o022, path
 
 
-def test_an_artifact_of_a_checkout_is_proven_before_it_is_shipped(
+def test_a_foreign_artifact_is_proven_before_it_is_bundled(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     monkeypatch.setenv("ASRBUILD_STATE", str(tmp_path / "state"))
@@ -359,7 +274,7 @@ def test_an_artifact_of_a_checkout_is_proven_before_it_is_shipped(
     assert "proving it again" not in capsys.readouterr().err
 
 
-def test_a_clean_up_takes_nothing_from_a_running_build(tmp_path: Path) -> None:
+def test_a_clean_up_keeps_entries_of_a_running_build(tmp_path: Path) -> None:
     root = tmp_path / "cache"
     one, two = (cache.StageKey(name, 1, {}, {}, {}) for name in ("one", "two"))
     with cache.in_use(root) as marks:
@@ -378,7 +293,7 @@ def _write_file(at: Path) -> None:
     (at / "file").write_text("content")
 
 
-def test_a_result_that_vanishes_under_a_build_is_made_again(
+def test_a_result_that_vanishes_during_a_build_is_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths = [f"paths.cache={tmp_path}/cache", f"paths.artifacts={tmp_path}/artifacts"]
@@ -406,7 +321,7 @@ ODD: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("odd", [*ODD, "fifo", "folder", "absent", "date", "size", "keys"])
-def test_one_odd_record_blocks_nothing(tmp_path: Path, odd: str) -> None:
+def test_one_damaged_record_blocks_no_command(tmp_path: Path, odd: str) -> None:
     root, artifacts = tmp_path / "cache", tmp_path / "artifacts"
     key = cache.StageKey("one", 1, {}, {}, {})
     good = cache.run_stage(root, key, _write_file, notify=print)
@@ -439,12 +354,6 @@ def test_one_odd_record_blocks_nothing(tmp_path: Path, odd: str) -> None:
     assert not good.path.exists()
 
 
-# The configuration
-
-
-# Nothing secret is published
-
-
 @pytest.mark.parametrize(
     "author",
     [
@@ -456,7 +365,7 @@ def test_one_odd_record_blocks_nothing(tmp_path: Path, odd: str) -> None:
         "${oc.env:OTHER,${oc.env:SECRET}}",
     ],
 )
-def test_the_environment_is_read_for_paths_alone(
+def test_the_environment_is_read_for_paths_only(
     author: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SECRET", "open-sesame")
@@ -470,7 +379,7 @@ def test_the_environment_is_read_for_paths_alone(
     assert (recipe.source.author, recipe.paths.cache) == ("open-sesame", "open-sesame")
 
 
-def test_no_secret_is_in_a_published_byte(place: Place, tmp_path: Path) -> None:
+def test_published_files_have_no_secrets(place: Place, tmp_path: Path) -> None:
     home = tmp_path / "home" / "alice"
     other = home / "artifacts" / "other" / "1.0"
     shutil.copytree(place.artifact, other)
@@ -516,7 +425,7 @@ def _copied(folder: Path, name: str) -> Path:
     return Path(shutil.copy(resolve_file(f"demo:{name}"), folder / name))
 
 
-def test_pipes_inside_an_artifact_are_not_waited_for(place: Place, tmp_path: Path) -> None:
+def test_commands_do_not_wait_for_pipes_in_an_artifact(place: Place, tmp_path: Path) -> None:
     for name in ("SHA256SUMS", "model.mlpackage/Data/com.apple.CoreML/weights/weight.bin"):
         damaged = copy_artifact(place.artifact, tmp_path / name.split("/")[0])
         (damaged / name).unlink()
