@@ -1,11 +1,11 @@
-"""Whether the app kit's own tests find a fault: changes to its data and code, one after another.
+"""Mutation tests of the app kit: its own tests must find changes to its data and code.
 
     uv run python -m benchmarks.app_kit
 
-builds an artifact and its Swift package (with the stand-in for Core ML that asrbuild's executor
-answers), makes each change of the tables, runs the tests, and takes the change back. A change is
-found if a test fails or the code does not compile. At least 95 % must be found; what is not found
-is printed with its reason, where the tables give one. It takes about half an hour on two cores.
+builds an artifact and its Swift package (with a stand-in for Core ML that calls asrbuild's
+executor), makes each change of the tables, runs the tests, and takes the change back. A change is
+found if a test fails or the code does not compile. At least 95 % must be found; the others are
+printed, with a reason if the tables give one. It takes about half an hour on two cores.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Code:
 
 
 def manifest(path: str, value: Any) -> Data:
-    """A value of ``manifest.json`` by its path; a function changes the present one."""
+    """Changes a value of ``manifest.json`` by its path; a function gets the present one."""
 
     def change(artifact: Path) -> None:
         file = artifact / "manifest.json"
@@ -74,7 +74,7 @@ def manifest(path: str, value: Any) -> Data:
 
 
 def array(name: str, change: Callable[[np.ndarray], object], recording: str = "reference") -> Data:
-    """Values of an array of a recording."""
+    """Changes values of an array of a recording."""
 
     def run(artifact: Path) -> None:
         file = artifact / "conformance" / recording / f"{name}.npy"
@@ -289,7 +289,7 @@ CODE = (
         "(1 - tie) || true { agreeing += 1 }",
     ),
 )
-#: Changes that the tests cannot see, and why that is right. They count as not found.
+#: Changes that the tests cannot find, with the reason. They count as not found.
 KNOWN = {
     "Transcriber: 'by: settings.sampleRate' -> 'by: settings.sampleRate + 1'": "the same function",
 }
@@ -297,7 +297,7 @@ KNOWN = {
 
 @contextmanager
 def changed(change: Data | Code, artifact: Path, package: Path) -> Iterator[None]:
-    """The change made, and taken back at the end."""
+    """Makes the change for the block, and takes it back at the end."""
     if isinstance(change, Data):
         kept = artifact.with_name("kept")
         shutil.copytree(artifact, kept, ignore=shutil.ignore_patterns("ASRKit"))
@@ -319,7 +319,7 @@ def changed(change: Data | Code, artifact: Path, package: Path) -> Iterator[None
 
 
 def swift(package: Path, artifact: Path, *command: str) -> bool:
-    """Whether the tests pass, with the executor behind Core ML."""
+    """Whether the tests pass, with the executor as Core ML."""
     with tempfile.TemporaryDirectory() as folder:
         pipes = Path(folder, "pipes")
         with serving(artifact, read_manifest(KEPT[0]), pipes):
@@ -339,7 +339,7 @@ def swift(package: Path, artifact: Path, *command: str) -> bool:
     return done.returncode == 0
 
 
-#: The artifact as it was: the manifest of the executor is not the changed one.
+#: The unchanged artifact: the executor does not read the changed manifest.
 KEPT: list[Path] = []
 
 

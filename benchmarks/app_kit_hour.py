@@ -2,9 +2,9 @@
 
     uv run python -m benchmarks.app_kit_hour
 
-The package's outputs are given, so that the kit's own work is measured: features, calls, decoding.
-Decoding alone must take less than 1 s of processor time, and the process less than 50 MB more than
-before the first piece.
+The package's outputs are precomputed, so that only the kit's work is measured: features, calls,
+decoding. Decoding alone must take less than 1 s of processor time, and the process less than 50 MB
+more than before the first piece.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ tf.raw_ops.SaveV2(prefix=str(folder / "train-1"), tensor_names=list(named),
                   shape_and_slices=[""] * len(named), tensors=list(named.values()))
 (folder / "checkpoint").write_text('model_checkpoint_path: "train-1"\\n')
 """
-#: What a checkpoint without ``flags.txt`` does not state: DeepSpeech's own values.
+#: Facts that a checkpoint without ``flags.txt`` lacks: DeepSpeech's default values.
 TRAINED_WITH = (
     "export.audio_sample_rate=16000",
     "export.feature_win_len=32",
@@ -136,7 +136,7 @@ def resident_mb(pid: int) -> float:
                 return int(line.split()[1]) / 1024
     except OSError:
         return 0.0
-    return 0.0  # a process that has ended has no pages to count
+    return 0.0  # an ended process has no pages
 
 
 def medians(runs: list[Measured]) -> Measured:
@@ -148,8 +148,8 @@ def medians(runs: list[Measured]) -> Measured:
 
 
 def asrbuild_command(source: Path, *overrides: str) -> list[str]:
-    # Untrained weights babble: where two letters tie, fp16 picks the other one, and that is no
-    # fault. Every other gate, the argmax agreement up to such ties among them, stays.
+    # Untrained weights give ties between letters, in which fp16 may pick the other one without a
+    # fault. Every other gate, such as the argmax agreement up to ties, stays.
     return [
         sys.executable,
         "-m",
@@ -275,7 +275,7 @@ class Bench:
     def growth(self) -> None:
         for n_hidden in (512, 1024, 2048, 4096):
             source = write_source(self.base / f"source-{n_hidden}", n_hidden)
-            # Random cells of this width stray by 0.15 in fp16; those of trained networks saturate.
+            # Random cells of this width differ by 0.15 in fp16; those of trained networks saturate.
             gate = "verify.thresholds.fp16.state_max_abs_error=0.3"
             built = self.times(lambda s=source, g=gate: asrbuild_command(s, "model=static", g), 1)
             show(f"asrbuild model=static, n_hidden {n_hidden}", built)
@@ -295,7 +295,7 @@ def show(
     most: float | None = None,
     most_memory: float | None = None,
 ) -> None:
-    """One line: seconds, peak, and the ratios with what they should be at most."""
+    """Prints one line: seconds, peak, and the ratios with their limits."""
     line = f"{name:<52} {found.seconds:8.2f} s {found.cpu:8.2f} s cpu {found.peak_mb:8.0f} MB"
     if against is not None:
         line += f"   time x{found.seconds / against.seconds:.3f}"

@@ -3,9 +3,9 @@
     uv run --group dev benchmarks/cells.py [--only demo,hama] [--whole] [--folder FOLDER]
 
 Prints a line for each cell, as Markdown: its largest errors, the package's size and the seconds of
-its build, or what it is refused with. hama comes from a wheel, and QuartzNet has random weights;
-both are built from the drafts of their recipes. Fails where a cell is neither published nor refused
-with a key and a fix. ``--whole``: with the whole proof, not two recordings alone.
+its build, or its refusal. hama comes from a wheel, and QuartzNet has random weights; both are built
+from the drafts of their recipes. Fails if a cell is neither published nor refused with a key and a
+fix. ``--whole``: with the whole proof, not two recordings alone.
 """
 
 from __future__ import annotations

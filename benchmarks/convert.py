@@ -53,7 +53,7 @@ class Measure:
 
 
 def plain(graph: Path, form: str, precision: str, lstm: str, out: Path) -> Callable[[], None]:
-    """The guide's way, made to work under TensorFlow 2."""
+    """The conversion of the guide, adapted to TensorFlow 2."""
     import coremltools as ct
     from tensorflow.compat.v1 import GraphDef
 

@@ -2,15 +2,15 @@
 
     python benchmarks/coreai.py [--n-hidden 2048] [--repeat 3] [--pythons]
 
-Of random weights, in every form of the time axis and both precisions. ``lower`` is from the package
-on disk to the asset on disk, hand-over included, in a worker that has started. ``bytes`` is the
-whole asset against the package's weights. ``error`` is Apple's runtime against asrbuild's executor,
-the largest difference of probabilities, and of states relative to their size; a package in half
-precision is compared in single precision with its weights rounded to half.
+The weights are random, in every form of the time axis and both precisions. ``lower`` is from the
+package on disk to the asset on disk, hand-over included, in a worker that has started. ``bytes`` is
+the whole asset against the package's weights. ``error`` is Apple's runtime against asrbuild's
+executor, the largest difference of probabilities, and of states relative to their size; a package
+in half precision is compared in single precision with its weights rounded to half.
 
-``--pythons`` shows instead that an asset has the same bytes whatever made it: it makes an
-environment of each Python that is found, with two versions of numpy, by uv in a temporary folder,
-and prints a digest of each form's files from each of them.
+``--pythons`` compares instead the bytes of assets: it makes an environment of each Python that is
+found, with two versions of numpy, by uv in a temporary folder, and prints a digest of each form's
+files from each of them.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ AXES = {
     "range": RangeSteps(1, STEPS, 2000),
     "enumerated": EnumeratedSteps((STEPS, 64), STEPS),
 }
-#: What is lowered for ``--pythons``: every kind of constant, a loop, states, several functions.
+#: The forms for ``--pythons``: every kind of constant, a loop, states, several functions.
 FORMS = {
     "static": ConversionRequest(precision="fp32", steps=AXES["static"]),
     "range": ConversionRequest(precision="fp32", steps=AXES["range"]),
@@ -137,7 +137,7 @@ def _is(python: Path, version: str) -> bool:
 
 
 def rounded(weights: AcousticWeights) -> AcousticWeights:
-    """Weights as half precision holds them."""
+    """The weights rounded to half precision."""
     arrays = {name: getattr(weights, name) for name in VARIABLES}
     return replace(
         weights,

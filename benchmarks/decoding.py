@@ -39,7 +39,7 @@ from asrbuild.speech.deepspeech_decoder.environment import decoder_python
 DEMO = Path(__file__).resolve().parents[1] / "asrbuild" / "demo"
 LIMIT = 1.10
 
-#: Decodes once for every line it is sent, and answers with the seconds that took.
+#: Decodes once for every line of input, and answers with the seconds.
 IN_PROCESS = """
 import sys, time
 import numpy as np
@@ -143,7 +143,7 @@ def factors(
 
 
 def timed(work: Callable[[], Any]) -> float:
-    """Seconds that it took."""
+    """The seconds that a call takes."""
     start = time.perf_counter()
     work()
     return time.perf_counter() - start

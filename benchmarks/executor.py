@@ -40,13 +40,13 @@ MEMORY_LIMIT = 2.5
 
 
 def chosen(only: str) -> list[tuple[str, str, str, float | None, float | None]]:
-    """The rows of ``MEASURED`` that have all the words of ``only``, which commas part."""
+    """The rows of ``MEASURED`` that have all the comma-separated words of ``only``."""
     words = {word for word in only.split(",") if word}
     return [row for row in MEASURED if words <= set(row[:3])]
 
 
 def build(directory: Path, n_hidden: int, only: str) -> None:
-    """Writes the graph and the packages into ``directory``; what is there already stays."""
+    """Writes the graph and the packages into ``directory``; existing files stay."""
     from asrbuild.architectures.deepspeech.export import write_frozen_graph
     from asrbuild.architectures.deepspeech.flags import ExportFlags
     from asrbuild.architectures.deepspeech.from_weights import convert_weights
@@ -77,7 +77,7 @@ def package_path(directory: Path, form: str, precision: str, lstm: str) -> Path:
 
 
 def open_tensorflow(graph: str) -> Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]:
-    """A session on the frozen graph, as DeepSpeech's own client holds one."""
+    """A session on the frozen graph, like that of DeepSpeech's client."""
     import tensorflow.compat.v1 as tf
 
     definition = tf.GraphDef.FromString(Path(graph).read_bytes())
@@ -98,7 +98,7 @@ def measure(what: str, path: str, n_hidden: int, steps: int, repeats: int) -> di
     """Seconds to load, of one shot and of all chunks (the best of some), and peak memory in MB."""
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     if what == "tensorflow":
-        import tensorflow  # noqa: F401 - its import is not what is measured
+        import tensorflow  # noqa: F401 - its import is not measured
     else:
         import asrbuild.coreml.executor.mil
         import asrbuild.coreml.executor.nn  # noqa: F401
@@ -152,7 +152,7 @@ def _peak_mb() -> float:
 
 
 def _status_mb(field: str) -> float:
-    """From Linux's own account of this process; ``getrusage`` would count its parent's peak too."""
+    """Linux's figure for this process; ``getrusage`` would count the parent's peak too."""
     status = Path("/proc/self/status")
     if not status.exists():
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
@@ -186,7 +186,7 @@ def size_mb(path: Path) -> float:
 
 
 def report(arguments: argparse.Namespace, directory: Path) -> int:
-    """Prints the table; returns how many limits were passed over."""
+    """Prints the table; returns the number of exceeded limits."""
     results: dict[str, list[dict[str, Any]]] = {}
     paths = {"tensorflow": directory / "output_graph.pb"}
     for form, precision, lstm, _, _ in chosen(arguments.only):

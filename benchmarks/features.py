@@ -3,7 +3,7 @@
     uv run benchmarks/features.py [--limit 25] [--seconds 60]
 
 Builds ``asrkit`` in release mode in a temporary folder, which takes minutes, and lets ``asrkit
-bench`` print the best of five runs of each recipe. Exits with 1 where one takes longer. Needs a
+bench`` print the best of five runs of each recipe. Exits with 1 if one takes longer. Needs a
 Swift toolchain.
 """
 

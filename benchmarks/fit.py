@@ -2,12 +2,12 @@
 
     uv run --group dev --extra build benchmarks/fit.py
 
-For each data set: how many packages the rules call blocked that are (right), how many are blocked
-and the rules do not say so (missed), how many the rules call blocked that are supported (false),
-and how many hold an operation that no rule names.
+For each data set: how many blocked packages the rules call blocked (right) or not (missed), how
+many supported ones they call blocked (false), and how many packages have an operation that no rule
+names.
 
-The table of rules was written from these very data sets, so this shows that it says what they say,
-of packages as coremltools writes them; it shows nothing of other chips, systems and packages.
+The table of rules was written from these very data sets, so this shows that the table agrees with
+them for packages of coremltools; it shows nothing about other chips, systems and packages.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Tally:
 
 
 def tally(judged: Iterable[tuple[str, bool, set[str]]]) -> Tally:
-    """Of (name, whether it is blocked, verdicts of its operations)."""
+    """Counts packages, given as (name, whether it is blocked, verdicts of its operations)."""
     right = missed = false = unnamed = 0
     wrong = []
     for name, blocked, verdicts in judged:

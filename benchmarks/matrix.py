@@ -2,17 +2,17 @@
 
     python benchmarks/matrix.py [--n-hidden 2048] [--only fp16]
 
-Each cell (model, format, precision, LSTM form, where the state is kept) that a recipe can ask for
-is built and proven by the stages of a build, and measured while it is proven. Without
-``--n-hidden`` that is the demo model on every verification input; with it, a network of random
-weights on the sample recording.
+Each cell (model, format, precision, LSTM form, place of the state) that a recipe can request is
+built and proven by the stages of a build, and measured while it is proven. Without ``--n-hidden``
+that is the demo model on every verification input; with it, a network of random weights on the
+sample recording.
 
 The columns: the worst value of each metric over every input and every way to run the package (a
-state's error as a fraction of its largest value), and how many gates failed; how many operations
-plain ``ct.convert`` makes of the same graph, loop bodies included, and how many the package has (of
-several functions: all together); the seconds that the sample takes the way the manifest says, and
-the ratio to TensorFlow's session fed the same way, in the same run. Operations do not depend on the
-width of the network, so plain conversion, which takes 40 s at width 2048, is done at width 64.
+state's error as a fraction of its largest value), the number of failed gates; the operations of
+plain ``ct.convert`` on the same graph, loop bodies included, and those of the package (all
+functions together); the seconds that the sample takes the way the manifest says, and the ratio to
+TensorFlow's session fed the same way, in the same run. Operations do not depend on the width of the
+network, so plain conversion, which takes 40 s at width 2048, is done at width 64.
 """
 
 from __future__ import annotations
@@ -81,9 +81,9 @@ class Row:
 
 
 def cells(only: list[str], folder: Path) -> Iterator[Cell]:
-    """Every cell that a recipe may ask for and that has all words of ``only``.
+    """Every cell of a recipe that has all words of ``only``.
 
-    ``folder`` keeps what the demo model states of itself, which completes each recipe.
+    ``folder`` caches the facts of the demo model, which complete each recipe.
     """
     from asrbuild.builder.compose import compose_recipe
     from asrbuild.builder.rules import check_recipe
@@ -102,7 +102,7 @@ def cells(only: list[str], folder: Path) -> Iterator[Cell]:
 
 @dataclass(frozen=True)
 class Bench:
-    """A folder with what the cells share: graphs, cases and what TensorFlow makes of them."""
+    """A folder with the shared files of the cells: graphs, cases and TensorFlow's outputs."""
 
     folder: Path
     common: tuple[str, ...]
@@ -115,7 +115,7 @@ class Bench:
         return settle(compose_recipe([*cell.overrides, *self.common]), self.folder)[0]
 
     def shared(self, recipe: Recipe) -> Path:
-        """The stages before the conversion, done once for each kind of graph."""
+        """Runs the stages before the conversion, once for each kind of graph."""
         at = self.folder / ("static" if (recipe.export.n_steps or 0) > 0 else "dynamic")
         if not at.exists():
             for stage in ("export", "cases", "reference"):
@@ -123,7 +123,7 @@ class Bench:
         return at
 
     def run(self, stage: str, recipe: Recipe, shared: Path, at: Path | None = None) -> None:
-        """Runs one stage into ``shared``, where those before it are, or into ``at``."""
+        """Runs one stage into ``shared``, which has the earlier ones, or into ``at``."""
         from asrbuild.builder.plan import plan
         from asrbuild.builder.sources import settle
 
@@ -193,7 +193,7 @@ def worst_of(metrics: list[Metric]) -> dict[str, float]:
 
 
 def _relative(metric: Metric, gates: Gates) -> Metric:
-    """A state's error over its largest value, which its gate was multiplied with."""
+    """A state's error over its largest value, by which its gate was multiplied."""
     if metric.name != "max_abs_error":
         return metric
     value = metric.value * gates.state_max_abs_error / metric.threshold
@@ -201,7 +201,7 @@ def _relative(metric: Metric, gates: Gates) -> Metric:
 
 
 def cases_and_reference(recipe: Recipe, shared: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The verification inputs with their edges, and what TensorFlow computes of each."""
+    """The verification inputs with their edges, and TensorFlow's outputs for each."""
     from asrbuild.builder.recipe import network_of
     from asrbuild.builder.stages.cases import read_cases, with_edges
     from asrbuild.builder.stages.reference import read_reference
@@ -233,7 +233,7 @@ def random_network(folder: Path, n_hidden: int) -> tuple[str, ...]:
         "source.sample.audio=demo:sample.wav",
         "source.alphabet_config_path=demo:alphabet.txt",
         "verify=quick",
-        # Random weights say nothing: their letters are ties.
+        # Random weights give no words: their letters are ties.
         "verify.require_transcript=false",
     )
 
@@ -260,8 +260,8 @@ def tensorflow_seconds(graph: Path, n_hidden: int, steps: int, rounds: int) -> d
 def plain_conversions(bench: Bench, chosen: list[Cell]) -> dict[Cell, int]:
     """The operations that plain ``ct.convert`` makes of each cell's graph, one process for all.
 
-    Of a cell with several functions: what it makes of each, together. It knows no states inside,
-    so a stateful cell is compared with the same one without.
+    A cell with several functions gets the sum of all. Plain conversion has no states inside, so a
+    stateful cell is compared with the same one without states.
     """
     from asrbuild.architectures.deepspeech.export import write_frozen_graph
     from asrbuild.architectures.deepspeech.flags import ExportFlags
@@ -364,7 +364,7 @@ def main() -> None:
 
 
 def run(arguments: argparse.Namespace, folder: Path) -> int:
-    """Prints a row as soon as it is there; returns 1 if a gate failed, else 0."""
+    """Prints each row as soon as it is measured; returns 1 if a gate failed, else 0."""
     from asrbuild.builder.sources import settle
     from asrbuild.builder.stages.export import GRAPH
 

@@ -6,8 +6,8 @@ Real models come from wheels of the package index, the others have random weight
 the recurrent and attention layers of models that people ship (``*_large``). Each runs in a process
 of its own, with one thread. A ratio is the executor's shortest time over onnxruntime's, and should
 be at most 8; a conversion should take at most 400 MB for a model under 100 MB. A GRU of 24 units is
-beyond 8 whatever is done: a step of it is 20 calls of numpy on a few numbers, 7 microseconds, where
-onnxruntime has one loop of C++; from 256 units on the products of a step are what counts.
+inevitably beyond 8: its step takes 20 calls of numpy on a few numbers, 7 microseconds, and
+onnxruntime has one loop of C++; from 256 units on the products of a step dominate.
 """
 
 from __future__ import annotations

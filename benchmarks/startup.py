@@ -84,7 +84,7 @@ def main() -> int:
 
 
 def measure(runs: int) -> list[Row]:
-    """Both comparisons, in a folder that is removed afterwards."""
+    """Measures both comparisons in a folder that is removed afterwards."""
     with tempfile.TemporaryDirectory() as folder:
         at = Path(folder)
         (at / "empty_typer.py").write_text(EMPTY_TYPER)

@@ -2,7 +2,7 @@
 
     python benchmarks/swift_decoding.py [--beam-width 500] [--minutes 60] [--json]
 
-The utterance is the demo's sample again and again, as probabilities in pieces of 16 steps. The time
+The utterance is the demo's sample, repeated, as probabilities in pieces of 16 steps. The time
 is the processor's; the limit is a tenth of the sound's length on one core. Needs Swift on PATH.
 """
 

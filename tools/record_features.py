@@ -2,7 +2,7 @@
 # requires-python = ">=3.11,<3.12"
 # dependencies = ["numpy", "soundfile", "torch==2.13.0", "librosa==0.11.0", "kaldi-native-fbank"]
 # ///
-"""Record what other implementations make of the test sounds, in tests/data/features.npz.
+"""Records features of the test sounds by other implementations in tests/data/features.npz.
 
 Kaldi's features by kaldi-native-fbank; Whisper's and NeMo's by torch.stft and librosa's bands, in
 the order of operations of their own sources. Every eighth frame is kept.

@@ -1,8 +1,8 @@
-"""``hydra/sweeper=optuna``: a sweep that searches, with Optuna, for the best of what jobs return.
+"""``hydra/sweeper=optuna``: a sweep that searches for the best results of jobs with Optuna.
 
 Hydra looks for sweepers in the namespace ``hydra_plugins`` and nowhere else. Its own plugin for
 Optuna requires Optuna 2, which cannot be installed together with the one that ``tune=scorer``
-uses, so this one asks Optuna directly. Its settings have the names of Hydra's plugin.
+uses, so this one uses Optuna directly. Its settings have the names of Hydra's plugin.
 """
 
 # No `from __future__ import annotations`: Hydra runs this module before it is in sys.modules, where
@@ -41,11 +41,11 @@ class OptunaConf:
     Args:
         direction: ``minimize`` or ``maximize``, or a list with one for each of ``tune.returns``.
         n_trials: how many jobs are run.
-        n_jobs: how many of them the launcher is given at a time; Optuna chooses those together.
+        n_jobs: how many of them the launcher gets at a time; Optuna chooses these together.
         sampler: one of ``tpe``, ``random``, ``nsga2``.
-        seed: of the sampler: one seed and one job at a time give the same trials again.
+        seed: seed of the sampler: one seed and one job at a time give the same trials again.
         storage: where Optuna keeps the study, such as ``sqlite:///study.db``; null: nowhere.
-        study_name: of a study in the storage, which goes on if it is there.
+        study_name: name of the study in the storage; an existing study continues.
         params: key -> values, in Hydra's grammar: ``a,b``, ``range(1,9)``, ``interval(0.1,0.9)``,
             ``int(interval(8,512))``, with ``tag(log, ...)`` around for a logarithmic scale.
     """
@@ -67,7 +67,7 @@ ConfigStore.instance().store(
 
 
 class OptunaSweeper(Sweeper):
-    """Runs the jobs that Optuna asks for; arguments as in :class:`OptunaConf`."""
+    """Runs the jobs that Optuna suggests; arguments as in :class:`OptunaConf`."""
 
     def __init__(self, **settings: Any) -> None:
         plain = {
@@ -138,7 +138,7 @@ class OptunaSweeper(Sweeper):
 
 def _import_optuna() -> Any:
     bars = os.environ.get("TQDM_DISABLE")
-    os.environ["TQDM_DISABLE"] = "1"  # read once, when tqdm is imported: coremltools has bars
+    os.environ["TQDM_DISABLE"] = "1"  # tqdm reads it at its import, for coremltools
     try:
         import optuna
     except ImportError as error:
@@ -187,7 +187,7 @@ def _distribution(optuna: Any, override: Override) -> Any:
             raise _empty(override)
         kind = kinds.IntDistribution if isinstance(every[0], int) else kinds.FloatDistribution
         low, high = min(every[0], every[-1]), max(every[0], every[-1])
-        if "log" in value.tags:  # Optuna knows no step on a logarithmic scale
+        if "log" in value.tags:  # Optuna has no steps on a logarithmic scale
             return kind(low, high, log=True)
         return kind(low, high, step=abs(value.step))
     if isinstance(value, IntervalSweep):
@@ -225,7 +225,7 @@ def _study(optuna: Any, settings: OptunaConf, directions: list[str]) -> Any:
             directions=directions,
             load_if_exists=True,
         )
-    except Exception as error:  # SQLAlchemy's and Optuna's own, of many kinds
+    except Exception as error:  # errors of many kinds, of SQLAlchemy and Optuna
         raise AsrbuildError(
             f"the study cannot be opened: {str(error).splitlines()[0]}",
             key="hydra.sweeper.storage",
@@ -255,7 +255,7 @@ def _write_results(study: Any, figures: Sequence[str], folder: Path) -> None:
     found: list[dict[str, Any]] = []
     for trial in study.best_trials:
         values = dict(zip(figures, trial.values, strict=True))
-        if trial.params not in [each["params"] for each in found]:  # Optuna may ask for one twice
+        if trial.params not in [each["params"] for each in found]:  # Optuna may suggest one twice
             found.append({"trial": trial.number, "params": trial.params, "values": values})
     OmegaConf.save(OmegaConf.create({"name": "optuna", "solutions": found}), folder / RESULTS)
     for each in found:

@@ -1,7 +1,7 @@
 """``hydra/launcher=ray``: the jobs of a sweep as tasks of a Ray cluster.
 
 Hydra looks for launchers in the namespace ``hydra_plugins`` and nowhere else. Its own plugin for
-Ray wants a Ray and a cloudpickle of 2021, so this one uses Ray directly.
+Ray requires a Ray and a cloudpickle of 2021, so this one uses Ray directly.
 
 Every node needs asrbuild installed and sees the folder the sweep was started in under the same
 path: the cache, the artifacts and the jobs' records are there.
@@ -27,11 +27,11 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from asrbuild.base.errors import AsrbuildError
 
-#: No job hands anything to another through Ray, so its object store is as small as Ray allows.
+#: Jobs pass no objects through Ray, so its object store is as small as Ray allows.
 _OBJECT_STORE_BYTES = 80 << 20
 _KNOCK_SECONDS = 10.0
-#: Ray's own choices that a build does not want: to report its use to its makers, to copy the
-#: working directory to the nodes and run `uv` there, to fold alike lines of two jobs into one.
+#: Turns off defaults of Ray that builds do not need: usage reports, copies of the working directory
+#: and `uv` on the nodes, and the merging of equal lines of two jobs.
 _RAY_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
@@ -51,7 +51,7 @@ class RayConf:
         cpus_per_job: processors that Ray sets aside for a job.
         memory_per_job: bytes that Ray sets aside for a job; null: none.
         resources_per_job: the cluster's own resources, name to amount.
-        retries: how often a job is started again whose process or node died.
+        retries: how often a job is started again after its process or node died.
         runtime_env: Ray's description of the environment of a job's process.
     """
 
@@ -169,7 +169,7 @@ def _connect(ray: Any, settings: RayConf) -> None:
 
 
 def _knock(address: str) -> None:
-    """Ray itself would retry for minutes at an address without a cluster."""
+    """Connects to the address once: Ray itself would retry for minutes without a cluster."""
     host, separator, port = address.rpartition("://")[2].rpartition(":")
     if separator and port.isdigit():
         socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_SECONDS).close()
@@ -193,7 +193,7 @@ def _reason(error: Exception) -> str:
 
 
 def _run_job(number: int, overrides: list[str], common: tuple[Any, ...]) -> JobReturn:
-    """One job, in a process of the cluster."""
+    """Runs one job in a process of the cluster."""
     hydra_context, config, task_function, singletons, folder, environment = common
     if not Path(folder).is_dir():
         raise AsrbuildError(

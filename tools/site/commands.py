@@ -63,5 +63,5 @@ def row(parameter: Any) -> str:
 
 
 def plain(text: str) -> str:
-    """Text of a help for Markdown: no markup of HTML in it."""
+    """The text of a help, with HTML escaped for Markdown."""
     return text.replace("<", "&lt;")

@@ -117,7 +117,7 @@ MEANINGS = {
     "verify.thresholds": "Precision or compression -> its gates.",
 }
 
-#: Facts that take a whole section, and the keys of it that decide them.
+#: Facts that use a whole section, and the keys of it that decide them.
 FACTS = {
     "gates": ("coreml.precision", "coreml.compress", "coreml.compress_layers", "verify.thresholds"),
 }

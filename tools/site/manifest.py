@@ -285,7 +285,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "source_facts": "What the source states of itself; absent before 1.1.",
     },
 }
-#: Sections of 1.x that a section of the same keys stands for.
+#: Sections of 1.x that are shown as a section with the same keys.
 MEANINGS["Features"] = MEANINGS["MfccTf"]
 
 HEAD = {
@@ -326,7 +326,7 @@ def sections(major: int) -> dict[str, dict[str, Any]]:
 
 
 def title(name: str) -> str:
-    """The heading of a section; 2.0 has that of 1.x, too, where an older one may stand."""
+    """The heading of a section; that of 2.0 names 1.x too if an older section may replace it."""
     module, _, plain_name = name.rpartition("__")
     return f"{plain_name} of 1.x" if module.endswith("__manifest") else plain_name
 

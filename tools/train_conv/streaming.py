@@ -16,7 +16,7 @@ BLANK = 0
 
 
 class Network(nn.Module):
-    """Features (batch, frames, bands) and states in; log probabilities and new states out.
+    """Maps features (batch, frames, bands) and states to log probabilities and new states.
 
     The states are the last inputs of each convolution and the hidden vectors of the GRU; zeros at
     the beginning of a recording. ``frames`` is a multiple of ``STRIDE``.
@@ -44,7 +44,7 @@ class Network(nn.Module):
         )
 
     def forward(self, features: torch.Tensor, *states: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """(batch, frames, bands) to (batch, frames / STRIDE, labels), and the states after it."""
+        """Maps (batch, frames, bands) to (batch, frames / STRIDE, labels) and the new states."""
         frames = ((features - self.mean) / self.scale).transpose(1, 2)
         padded = torch.cat([states[0], frames], dim=2)
         kept = [padded[:, :, -(FIRST - STRIDE) :]]

@@ -48,7 +48,7 @@ def statistics(sets: Sets) -> tuple[np.ndarray, np.ndarray]:
 
 
 def batch(joiner: Joiner, seconds: float) -> tuple[torch.Tensor, ...]:
-    """Features, rows of each, all labels in a line, and how many each has."""
+    """Features, rows of each, all labels in one vector, and the number of labels of each."""
     said = [joiner.utterance(seconds) for _ in range(max(1, round(BATCH_SECONDS / seconds)))]
     frames = [features(audio) for audio, _ in said]
     return (
@@ -105,7 +105,7 @@ def learning_rate(done: float, step: int) -> float:
 
 
 def train(options: argparse.Namespace, sets: Sets) -> Network:
-    """Trains for the minutes of processor time that were asked for; the averaged network."""
+    """Trains for the given minutes of processor time; returns the averaged network."""
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
     rng = np.random.default_rng(options.seed)

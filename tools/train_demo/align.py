@@ -1,4 +1,4 @@
-"""Cut long prompts at their pauses, where a half-trained model says which words lie between."""
+"""Cuts long prompts at their pauses, between the words that a half-trained model finds."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _pauses(audio: np.ndarray) -> list[tuple[int, int]]:
 
 
 def pieces(unit: Unit, log_probs: np.ndarray) -> list[Unit]:
-    """The unit cut at each pause that lies between two of its words; [] where there is none."""
+    """The unit, cut at each pause between two of its words; [] if there is none."""
     words = unit.text.split()
     spans = forced_path(log_probs, [ALPHABET.index(char) for char in unit.text])
     ends = np.cumsum([len(word) + 1 for word in words]) - 2  # index of each word's last letter

@@ -15,7 +15,7 @@ from features import RATE
 ALPHABET = " abcdefghijklmnopqrstuvwxyz'"
 DIGITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 
-# Sounds that are no speech, or whose wording is not certain enough to learn from.
+# Sounds that are not speech, or whose words are not certain enough for training.
 DROPPED = {
     "ascending-2tone",
     "beep",
@@ -36,7 +36,7 @@ DROPPED = {
     "spy-zap",
     "conf-getchannel",
 }
-# Written forms that are not what is said.
+# Written forms that differ from the spoken words.
 SPOKEN = {
     "fourtieth": "fortieth",
     "represenatives": "representatives",
@@ -70,7 +70,7 @@ class Unit:
 
 
 def spoken(written: str) -> str | None:
-    """The words of a transcript in the model's alphabet; None where nothing certain is said."""
+    """The words of a transcript in the model's alphabet; None if they are not certain."""
     text = re.sub(r"\[[^]]*\]|\([^)]*\)", " ", written.lower()).replace("...", " ")
     words = []
     for token in text.split():

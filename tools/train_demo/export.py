@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-STATES = ("checkpoint", "best_dev_checkpoint")  # the last and the best are one and the same
+STATES = ("checkpoint", "best_dev_checkpoint")  # the last and the best checkpoint are the same
 
 
 def write_checkpoint(weights: dict[str, np.ndarray], step: int, folder: Path) -> None:

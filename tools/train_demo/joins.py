@@ -34,7 +34,7 @@ def plain_join(units: Sequence[Unit], rng: np.random.Generator) -> tuple[np.ndar
 
 
 class Joiner:
-    """Draws training utterances; remembers how often each unit was used, to use all alike."""
+    """Draws training utterances; counts the uses of each unit, to use all equally."""
 
     def __init__(self, units: Sequence[Unit], forbidden: Sequence[str], seed: int) -> None:
         self.units = list(units)
@@ -44,7 +44,7 @@ class Joiner:
         self.cache: dict[tuple[str, int], np.ndarray] = {}
 
     def add(self, units: Sequence[Unit]) -> None:
-        """More units from now on; they start at the least count so far."""
+        """Adds units, whose counts start at the lowest count so far."""
         least = min(self.uses[unit.name] for unit in self.units)
         for unit in units:
             self.uses[unit.name] = least

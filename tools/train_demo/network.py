@@ -35,7 +35,7 @@ class Network(nn.Module):
         for layer in (self.layer_1, self.layer_2, self.layer_3, self.layer_5):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
             nn.init.zeros_(layer.bias)
-        with torch.no_grad():  # the forget gate starts open; the operation's own bias stays 0
+        with torch.no_grad():  # the forget gate starts open; the bias of the operation stays 0
             self.lstm.bias_ih_l0[width : 2 * width] = 1.0
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:

@@ -17,12 +17,12 @@ from asrbuild.speech.scorer.ngrams import estimate
 
 ROOT = Path(__file__).resolve().parents[2]
 ORDER = 3
-#: Tried on joins of known prompts, not on the held-out phrases.
+#: Chosen on joins of known prompts, not on the held-out phrases.
 LM_ALPHA, LM_BETA = 0.75, 1.85
 
 
 def sentences(transcripts: Path, held_out: Path) -> list[list[str]]:
-    """The texts of the prompts, each once, without those the model is tested on."""
+    """The texts of the prompts, each once, without the test phrases."""
     with held_out.open(encoding="utf-8", newline="") as lines:
         tested = {row["transcript"] for row in csv.DictReader(lines)}
     return [text.split() for text in sorted(set(read_transcripts(transcripts).values()) - tested)]

@@ -1,4 +1,4 @@
-"""The sets held out of training, and the recordings that are shipped and tested on."""
+"""The sets held out of training, and the recordings that are shipped and used in tests."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Sets:
 
 
 def split(units: Sequence[Unit], seed: int = 7) -> Sets:
-    """Hold out whole phrases, then draw the evaluation joins from the rest."""
+    """Holds out whole phrases, then draws the evaluation joins from the rest."""
     rng = np.random.default_rng(seed)
     counts = Counter(unit.text for unit in units)
     shipped = {*SAMPLE, *SECOND}
@@ -109,7 +109,7 @@ def write_wav(path: Path, audio: np.ndarray) -> None:
 
 
 def write_folder(folder: Path, said: Sequence[Said]) -> None:
-    """Numbered WAV files and a DeepSpeech CSV beside them, with paths relative to it."""
+    """Writes numbered WAV files and a DeepSpeech CSV in one folder, with relative paths."""
     rows = []
     for number, (audio, text) in enumerate(said, 1):
         path = folder / f"{number:02d}.wav"
@@ -119,8 +119,8 @@ def write_folder(folder: Path, said: Sequence[Said]) -> None:
 
 
 def write_halves(unseen: Path, development: Path) -> None:
-    """The unseen phrases, every other one: half to tune a scorer on, as FLAC beside the demo, and
-    half to test on, ``test.csv``."""
+    """Writes the unseen phrases in two halves: one for tuning a scorer, as FLAC with the demo,
+    and one for tests, ``test.csv``."""
     with (unseen / "unseen.csv").open(encoding="utf-8", newline="") as file:
         rows = [(row["wav_filename"], row["transcript"]) for row in csv.DictReader(file)]
     development.mkdir(parents=True, exist_ok=True)
@@ -133,7 +133,7 @@ def write_halves(unseen: Path, development: Path) -> None:
 
 
 def write_table(path: Path, said: Sequence[tuple[str, str]]) -> None:
-    """DeepSpeech's CSV of recordings that lie beside it."""
+    """Writes DeepSpeech's CSV of recordings in the same folder."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("wav_filename", "wav_filesize", "transcript"))

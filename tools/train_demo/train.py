@@ -41,7 +41,7 @@ HERE = Path(__file__).resolve().parent
 
 @dataclass
 class Clock:
-    """The share of the training that is done, 0 to 1: by steps if given, else by minutes."""
+    """The finished share of the training, 0 to 1: by steps if given, else by minutes."""
 
     minutes: float
     steps: int | None
@@ -90,7 +90,7 @@ def average(slow: Network, fast: Network, step: int) -> None:
 
 
 def cut_prompts(network: Network, units: list[Unit]) -> list[Unit]:
-    """Pieces of the phrases, cut at pauses; only those the model already hears nearly right."""
+    """Pieces of the phrases, cut at pauses; only those with almost correct transcripts."""
     kept = []
     for unit in units:
         if unit.seconds < 2.5:
@@ -133,7 +133,7 @@ def learning_rate(done: float, step: int) -> float:
 
 
 def pick_length(rng: np.random.Generator, done: float) -> float:
-    """A bucket; the longest allowed grows over the first quarter."""
+    """Draws a bucket; the longest allowed grows over the first quarter."""
     longest = 4.0 + (LENGTHS[-1] - 4.0) * min(1.0, done / 0.25)
     return float(rng.choice([length for length in LENGTHS if length <= longest]))
 
@@ -146,7 +146,7 @@ def shared_progress(clock: Clock, step: int) -> float:
 
 
 def share_gradients(network: Network) -> None:
-    """Every worker's gradients become their mean."""
+    """Replaces every worker's gradients by their mean."""
     gradients = [parameter.grad for parameter in network.parameters()]
     flat = torch.cat([gradient.flatten() for gradient in gradients])
     dist.all_reduce(flat)
