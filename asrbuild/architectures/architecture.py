@@ -210,6 +210,8 @@ class Architecture(Protocol):
     #: not once a recording. A network that is not causal requires that: rows of its padded calls
     #: are not those of the recording. See :mod:`asrbuild.proof.calls` for the cases that it gets.
     CALLS: bool
+    #: Whether the package is always made from the original that :meth:`export` wrote.
+    CONVERTS_EXPORTED: bool
     #: Keys of the recipe that :meth:`card` reads.
     CARD_KEYS: tuple[str, ...]
 

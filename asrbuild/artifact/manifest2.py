@@ -10,7 +10,8 @@ probabilities. 2.0 adds to it, under the same names where it says the same:
 - ``decoder`` has the kind of its labels, the blank's class, the word boundary and silent labels;
 - ``state`` says what it begins with; ``streaming.functions`` names the functions of a package that
   is fed with samples;
-- a transcript says how many labels chunks changed against the whole recording.
+- a transcript says how many labels chunks changed against the whole recording, and of a model that
+  writes phonemes how many of them are wrong.
 
 ``model.lstm`` is gone (the recipe in ``provenance`` has it), and so is ``state[].valid``.
 """
@@ -163,20 +164,70 @@ class Decoder(v1.Decoder):
     silent_indices: list[Count]
 
 
+class Phonemes(Section):
+    """Phoneme errors of one recording, of a model that writes phonemes.
+
+    ``changed``: edits of the package against the ``original`` phonemes that the original writes.
+    ``package_errors`` and ``original_errors``: edits of both against the ``expected`` phonemes;
+    null where these are not known.
+    """
+
+    original: Count
+    changed: Count
+    expected: Count | None
+    package_errors: Count | None
+    original_errors: Count | None
+
+    @property
+    def per(self) -> float | None:
+        """The package's phoneme error rate; None where nothing is expected."""
+        return self._rate(self.package_errors)
+
+    @property
+    def per_increase(self) -> float | None:
+        """The rise of that rate above the original's."""
+        own, original = self.per, self._rate(self.original_errors)
+        return None if own is None or original is None else own - original
+
+    @property
+    def per_from_original(self) -> float:
+        """The share of the original's phonemes that the package writes otherwise."""
+        return self.changed / self.original if self.original else float(self.changed > 0)
+
+    def _rate(self, errors: int | None) -> float | None:
+        if errors is None or self.expected is None:
+            return None
+        return errors / self.expected if self.expected else float(errors > 0)
+
+
 class Transcript(v1.Transcript):
     """As in 1.x. ``recording``: the text of the original on the whole recording in one call, and
     ``recording_edits`` of its ``recording_labels`` labels that the package, as it is fed, has
-    otherwise; absent where a call is not a part of a recording."""
+    otherwise; absent where a call is not a part of a recording. ``phonemes``: absent where the
+    model writes none."""
 
     recording: str | None = None
     recording_labels: Count | None = None
     recording_edits: Count | None = None
+    phonemes: Phonemes | None = None
+
+
+class Evaluation(v1.Evaluation):
+    """As in 1.x. Of a model that writes phonemes also their error rate ``per`` over all
+    ``phonemes``, with a 95 % interval, and that of what it was compared with."""
+
+    phonemes: Count | None = None
+    per: float | None = None
+    per_low: float | None = None
+    per_high: float | None = None
+    reference_per: float | None = None
 
 
 class Verification(v1.Verification):
     """As in 1.x; ``reference`` names the runtime of the original."""
 
     transcripts: list[Transcript]
+    evaluation: Evaluation | None
 
 
 class Manifest(v1.Manifest):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asrbuild.base.errors import AsrbuildError
 from asrbuild.builder import describe
 from asrbuild.builder.conversion import feature_settings
 from asrbuild.builder.recipe import Recipe, StepsConfig, evaluates, network_of
@@ -80,7 +81,16 @@ def _remarks(recipe: Recipe, source: Source) -> list[str]:
         notes: list[str] = []
         read_audio(path, feature_settings(recipe).sample_rate, notes.append)
         remarks += [f"source.{name}.audio: {note}" for note in notes]
-    gated = verify.max_wer is not None or verify.max_wer_increase is not None
+    if alphabet.kind != "phonemes":
+        for key in ("max_per", "max_per_increase"):
+            if getattr(verify, key) is not None:
+                raise AsrbuildError(
+                    f"verify.{key} gates phonemes, and the model writes {alphabet.kind}",
+                    key=f"verify.{key}",
+                    fix=f"gate its words: verify.{key.replace('per', 'wer', 1)}",
+                )
+    rates = (verify.max_wer, verify.max_wer_increase, verify.max_per, verify.max_per_increase)
+    gated = any(rate is not None for rate in rates)
     whole = known_recordings(source.evaluation, source.recordings, source.texts)
     if whole and (gated or evaluates(recipe)):
         remark = spelled_recordings(

@@ -187,7 +187,8 @@ def assemble(
     verification = type(manifest.verification).model_validate_json(text)
     if (evaluated := proven.folders.get("evaluate")) is not None:
         text = (evaluated / EVALUATION).read_text("utf-8")
-        evaluation = m.Evaluation.model_validate_json(text)
+        section = manifest2 if isinstance(manifest, manifest2.Manifest) else m
+        evaluation = section.Evaluation.model_validate_json(text)
         verification = verification.model_copy(update={"evaluation": evaluation})
     newer = asset or verification.witness is not None
     manifest = manifest.model_copy(

@@ -197,12 +197,20 @@ def _verify(recipe: Recipe) -> Iterator[AsrbuildError]:
             key="verify.inputs",
             fix="add sample",
         )
-    if verify.max_wer is not None and verify.max_wer < 0:
-        yield AsrbuildError(
-            f"verify.max_wer={verify.max_wer} is not a word error rate",
-            key="verify.max_wer",
-            fix="give 0 or more: 0.1 is 10 %",
-        )
+    for key, unit, most in (
+        ("max_wer", "word", math.inf),
+        ("max_per", "phoneme", math.inf),
+        # As in asrbuild.proof.gates: a looser one would let another model pass.
+        ("max_per_from_original", "phoneme", 0.1),
+    ):
+        value = getattr(verify, key)
+        if value is not None and not 0 <= value <= most:
+            yield AsrbuildError(
+                f"verify.{key}={value} is not a {unit} error rate"
+                + (f" of at most {most}" if most < 1 else ""),
+                key=f"verify.{key}",
+                fix="give 0 or more: 0.1 is 10 %",
+            )
     for gates in gate_names(asdict(recipe.coreml), verify.thresholds):
         if gates not in verify.thresholds:
             yield AsrbuildError(

@@ -34,6 +34,7 @@ from asrbuild.proof.execution import (
     runs,
 )
 from asrbuild.proof.gates import Gates, compare, of_probabilities, worst
+from asrbuild.proof.phonemes import KEYS, PhonemeGates, phoneme_failures, with_phonemes
 from asrbuild.proof.ranges import Reach
 from asrbuild.proof.recordings import against_recordings
 from asrbuild.proof.weaknesses import recorded_gates
@@ -52,12 +53,14 @@ class WordGates:
         max_wer: largest word error rate of a recording with an expected transcript; None: any.
         max_wer_increase: largest increase over the original's word error rate; None: any.
         count_unspelled: gate also recordings whose expected transcript the alphabet cannot spell.
+        phonemes: the gates on the phonemes, of a model that writes them.
     """
 
     require_transcript: bool = True
     max_wer: float | None = None
     max_wer_increase: float | None = None
     count_unspelled: bool = False
+    phonemes: PhonemeGates = field(default_factory=PhonemeGates)
 
 
 @dataclass(frozen=True)
@@ -69,12 +72,14 @@ class Proof:
         failures: each gate that failed, in words; empty when ``verification.passed``.
         outputs: input of a metric (``sample``, ``sample@whole``) -> output -> the package's value.
         reaches: the range of the float16 values of each node.
+        key: the key of ``verify`` whose gate failed, where gates on error rates alone failed.
     """
 
     verification: Verification
     failures: tuple[str, ...]
     outputs: Mapping[str, Outputs] = field(repr=False)
     reaches: tuple[Reach, ...] = field(default=(), repr=False)
+    key: str | None = None
 
     def probabilities_of_recordings(self) -> dict[str, Array]:
         """The package's probabilities (steps, classes) for the recordings, in an app's way."""
@@ -171,10 +176,17 @@ def judge(
     transcripts = _transcripts(artifact, manifest, settings, said, heard, texts or {})
     if isinstance(manifest, manifest2.Manifest):
         transcripts = against_recordings(manifest, transcripts, heard, reference)
+    alphabet = _alphabet(manifest)
+    if alphabet.kind == "phonemes":
+        transcripts = with_phonemes(transcripts, alphabet, count_unspelled=words.count_unspelled)
     failures = [in_words(metric) for metric in metrics if not metric.passed]
     runtime = of_recorded(manifest.provenance.recipe)[0].RUNTIME
-    failures += _word_failures(transcripts, words, _alphabet(manifest), runtime)
+    failures += _other_transcripts(transcripts, words, runtime)
     failures += contradictions(package_path(artifact, manifest), manifest)
+    rates = [*_word_failures(transcripts, words, alphabet)]
+    rates += phoneme_failures(transcripts, words.phonemes)
+    key = rates[0][0] if rates and not failures else None
+    failures += [text for _, text in rates]
     section = type(manifest.verification)
     verification = section(
         executed=True,
@@ -187,7 +199,7 @@ def judge(
         evaluation=None,
         passed=not failures and bool(metrics),
     )
-    return Proof(verification, tuple(failures), executed.outputs, executed.reaches)
+    return Proof(verification, tuple(failures), executed.outputs, executed.reaches, key)
 
 
 def prove_again(artifact: Path, manifest: Manifest) -> Proof:
@@ -220,6 +232,7 @@ def prove_again(artifact: Path, manifest: Manifest) -> Proof:
         verify.get("max_wer"),
         verify.get("max_wer_increase"),
         verify.get("count_unspelled", False),
+        PhonemeGates(**{key: verify[key] for key in KEYS if key in verify}),
     )
     texts = {t.input.split("@")[0]: t.expected for t in manifest.verification.transcripts}
     max_steps = verify.get("max_steps") if verify.get("edge_lengths") else None
@@ -366,28 +379,35 @@ def _decode(decoder: Any, batch: list[Array], labels: Sequence[str]) -> list[str
     return [by_bytes.get(probabilities.tobytes()) for probabilities in batch]
 
 
-def _word_failures(
-    transcripts: list[Transcript], words: WordGates, alphabet: Tokens, runtime: str
+def _other_transcripts(
+    transcripts: Sequence[Transcript], words: WordGates, runtime: str
 ) -> Iterator[str]:
-    from asrbuild.speech.rates import count
-
     for transcript in transcripts:
         if words.require_transcript and not transcript.match:
             yield (
                 f"{transcript.input}: the transcript is {transcript.package!r}, {runtime}'s is "
                 f"{transcript.reference!r}"
             )
+
+
+def _word_failures(
+    transcripts: Sequence[Transcript], words: WordGates, alphabet: Tokens
+) -> Iterator[tuple[str, str]]:
+    """The gates on word error rates that fail: key of ``verify``, sentence."""
+    from asrbuild.speech.rates import count
+
+    for transcript in transcripts:
         said = transcript.expected
         if said is None or not _counts(said, alphabet, words.count_unspelled):
             continue
         wer = count(said, transcript.package, alphabet).words.rate
         rise = wer - count(said, transcript.reference, alphabet).words.rate
-        for name, value, limit in (
-            ("word error rate", wer, words.max_wer),
-            ("rise of the word error rate", rise, words.max_wer_increase),
+        for key, name, value, limit in (
+            ("max_wer", "word error rate", wer, words.max_wer),
+            ("max_wer_increase", "rise of the word error rate", rise, words.max_wer_increase),
         ):
             if limit is not None and value > limit:
-                yield f"{transcript.input}: the {name} is {value:.1%}, above {limit:.1%}"
+                yield key, f"{transcript.input}: the {name} is {value:.1%}, above {limit:.1%}"
 
 
 def _counts(said: str, alphabet: Tokens, count_unspelled: bool) -> bool:

@@ -164,14 +164,19 @@ def count(reference: str, hypothesis: str, tokens: Tokens | None = None) -> Coun
     """Counts the edits of one pair; ``tokens``: see :func:`normalise`."""
     expected, found = normalise(reference, tokens), normalise(hypothesis, tokens)
     if tokens is not None and tokens.kind == "phonemes":
-        return CountedPair(
-            _counts(_phoneme_words(expected), _phoneme_words(found), words=True),
-            _counts(_phonemes(expected), _phonemes(found), words=True),
-            expected,
-            found,
-        )
+        return count_phonemes(expected, found)
     return CountedPair(
         _counts(expected, found, words=True), _counts(expected, found, words=False), expected, found
+    )
+
+
+def count_phonemes(expected: str, found: str) -> CountedPair:
+    """Edits of one pair of phonemes, both in the model's own form: ``h eɪ v | f aɪ v``."""
+    return CountedPair(
+        _counts(_phoneme_words(expected), _phoneme_words(found), words=True),
+        _counts(_phonemes(expected), _phonemes(found), words=True),
+        expected,
+        found,
     )
 
 

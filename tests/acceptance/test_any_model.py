@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 import wave
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +17,23 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from asrbuild.artifact import manifest2
+from asrbuild.artifact.layout import PARITY
 from asrbuild.artifact.manifest import Manifest
 from asrbuild.artifact.reading import read_manifest
 from asrbuild.artifact.runtime import open_artifact
 from asrbuild.base.array import Array
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.handover.app.kit import write_vectors
-from asrbuild.proof.execution import longest_call
+from asrbuild.proof.cases import load_reference
+from asrbuild.proof.execution import execute, longest_call
+from asrbuild.proof.verdict import WordGates, judge
+from asrbuild.proof.weaknesses import recorded_gates
 from asrbuild.speech.audio import read_audio
 from asrbuild.speech.rates import count
+from asrbuild.speech.tokens import Tokens
 from tests.acceptance.conftest import Finished, run_asrbuild, run_here
-from tests.architectures.recipes import MODELS, write_recipe
+from tests.architectures.recipes import MODELS, PRONOUNCED, write_recipe
 from tests.paths import DEMO
 
 #: Real speech, and no more: the whole proof takes a minute.
@@ -87,6 +93,22 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
     return Sweep(folder, done, cells)
 
 
+def build_again(
+    sweep: Sweep,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    *overrides: str,
+) -> tuple[int, str]:
+    """A static build in the sweep's folder, whose cache has most of it; exit code and errors."""
+    monkeypatch.chdir(sweep.folder)
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    usual = ("model=static", "coreml.precision=fp32", *SHORT)
+    chosen = {override.split("=")[0] for override in overrides}
+    given = [each for each in usual if each.split("=")[0] not in chosen]
+    return run_here(["--config-dir", "recipes", *given, *overrides], monkeypatch, capfd)
+
+
 def test_each_cell_is_proven_and_published_or_refused_by_name(sweep: Sweep) -> None:
     assert set(sweep.cells) == set(CELLS), sweep.done.err
     assert sweep.done.code == 1  # cells are refused, and the others are published
@@ -109,17 +131,8 @@ def hama(sweep: Sweep) -> tuple[Path, Path]:
     return MODELS["hama"].file(sweep.folder), sweep.artifact("hama", "dynamic")
 
 
-#: Recording -> phoneme errors of the original in onnxruntime, and the spoken phonemes: CMUdict in
-#: IPA, whose AH is ə with stress or without.
-PRONOUNCED = {
-    "sample.wav": (
-        9,
-        "h ɛ l oʊ | w ɝ l d | j u | ɝ | k ɝ ə n t l i | k ɔ l ɝ | n ə m b ɝ | s ɛ v ə n | ð i | "
-        "ɛ s t ə m eɪ t ɪ d | h oʊ l d | t aɪ m | ɪ z | k ɝ ə n t l i | t w ɛ l v | m ɪ n ə t s | "
-        "θ æ ŋ k | j u | f ɹ ɝ | j ʊ ɹ | p eɪ ʃ ə n s",
-    ),
-    "second.wav": (2, "j u | h æ v | f aɪ v | n u | m ɛ s ə d͡ʒ ə z"),
-}
+#: Recording -> phoneme errors of the original in onnxruntime, its ʌ taken as the ə of CMUdict.
+WRONG = {"sample": 9, "second": 2}
 
 
 def test_a_real_model_gives_the_transcripts_of_onnxruntime(hama: tuple[Path, Path]) -> None:
@@ -127,8 +140,8 @@ def test_a_real_model_gives_the_transcripts_of_onnxruntime(hama: tuple[Path, Pat
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     with open_artifact(artifact) as transcriber:
         labels, blank = transcriber.alphabet.labels, transcriber.alphabet.blank
-        for name in ("sample.wav", "second.wav"):
-            samples = read_audio(DEMO / name, 16_000)
+        for name, errors in WRONG.items():
+            samples = read_audio(DEMO / f"{name}.wav", 16_000)
             feeds = {"waveform": samples[None], "waveform_lengths": np.array([len(samples)])}
             rows = session.run(["log_probs"], feeds)[0][0].argmax(axis=-1)
             kept = [b for a, b in zip([-1, *rows], rows, strict=False) if a != b and b != blank]
@@ -136,8 +149,7 @@ def test_a_real_model_gives_the_transcripts_of_onnxruntime(hama: tuple[Path, Pat
             # Samples may arrive in pieces.
             found = transcriber.transcribe(samples).text
             assert found == " ".join(written)
-            errors, said = PRONOUNCED[name]
-            rate = count(said, found.replace("ʌ", "ə"), transcriber.alphabet).characters
+            rate = count(PRONOUNCED[name], found.replace("ʌ", "ə"), transcriber.alphabet).characters
             assert rate.errors == errors, rate
         assert found == "j u | h eɪ v | f aɪ v | n u | m ɛ s ə d͡ʒ ɪ z"
 
@@ -157,6 +169,87 @@ def test_the_cost_of_chunks_is_in_the_manifest_and_the_report(hama: tuple[Path, 
     report = (hama[1] / "report.md").read_text("utf-8")
     assert f"{chunked[0]} of 108" in report
     assert "TensorFlow" not in report
+
+
+def test_phoneme_errors_are_in_the_manifest_and_the_report(hama: tuple[Path, Path]) -> None:
+    manifest: Any = read_manifest(hama[1])
+    tokens = manifest2.tokens_of(manifest.decoder)
+    report = (hama[1] / "report.md").read_text("utf-8")
+    for t in manifest.verification.transcripts:
+        counts = count(PRONOUNCED[t.input.split("@")[0]], t.package, tokens).characters
+        assert t.expected == PRONOUNCED[t.input.split("@")[0]]
+        assert t.phonemes.changed == 0
+        assert t.phonemes.expected == counts.reference
+        # The package writes what the original does, so both have the same errors.
+        assert t.phonemes.package_errors == t.phonemes.original_errors == counts.errors
+        assert f"{t.phonemes.per:.1%} ({counts.errors} of {counts.reference})" in report
+    # Words are the model's, not the signs between spaces.
+    assert f"word error rate {100 * word_rate(manifest, tokens):.1f} %" in report
+
+
+def word_rate(manifest: Manifest, tokens: Tokens) -> float:
+    said = PRONOUNCED["sample"]
+    return count(said, manifest.verification.transcripts[0].package, tokens).words.rate
+
+
+@pytest.mark.parametrize(
+    ("gates", "key", "message"),
+    [
+        (("verify.max_per=0.05",), "max_per", r"sample: the phoneme error rate is 1\d\.\d%, above"),
+        (("verify.max_per_increase=-0.01",), "max_per_increase", r"rate is 0\.0%, above -1\.0%"),
+        (("verify.max_per=0.2", "verify.max_per_increase=0", "name=gated"), "", ""),
+    ],
+)
+def test_phoneme_error_rates_are_gates(
+    sweep: Sweep,
+    gates: tuple[str, ...],
+    key: str,
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    code, err = build_again(sweep, monkeypatch, capfd, "source=hama", "model=dynamic", *gates)
+    assert code == bool(key), err
+    if key:
+        assert f"key: verify.{key}" in err, err
+        assert re.search(message, err), err
+        return
+    published = read_manifest(next((sweep.folder / "a" / "gated").glob("1*")))
+    verify = published.provenance.recipe["verify"]
+    assert (verify["max_per"], verify["max_per_increase"]) == (0.2, 0)
+    assert "max_per_from_original" not in verify  # older recipes keep their digests
+
+
+def test_a_package_that_writes_other_phonemes_is_refused(hama: tuple[Path, Path]) -> None:
+    """Negative control: n and m change places in what the package gives, as in a damaged layer."""
+    artifact = hama[1]
+    manifest: Any = read_manifest(artifact)
+    cases, reference = load_reference(artifact / PARITY, 0)
+    tokens, name = manifest2.tokens_of(manifest.decoder), manifest.model.outputs[0].name
+    first, second = tokens.labels.index("n"), tokens.labels.index("m")
+    order = np.arange(tokens.classes)
+    order[[first, second]] = second, first
+    executed = execute(artifact, manifest, {"second": cases["second"]}, None)
+    given = {
+        label: {**outputs, name: outputs[name][:, order]}
+        for label, outputs in executed.outputs.items()
+    }
+    proof = judge(
+        replace(executed, outputs=given),
+        artifact,
+        manifest,
+        {"second": cases["second"]},
+        reference,
+        recorded_gates(manifest),
+        words=WordGates(require_transcript=False),
+    )
+    (transcript,) = (t for t in proof.verification.transcripts if t.input == "second")
+    original = transcript.reference.split()
+    swapped = original.count("n") + original.count("m")
+    assert swapped > 0
+    assert transcript.phonemes.changed == swapped
+    assert not proof.verification.passed
+    assert any("phonemes that are not the original's" in failure for failure in proof.failures)
 
 
 @pytest.mark.parametrize(
@@ -300,11 +393,7 @@ def test_impossible_recipes_are_refused_by_name(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.chdir(sweep.folder)
-    for name, value in ENVIRONMENT.items():
-        monkeypatch.setenv(name, value)
-    given = ["--config-dir", "recipes", "source=quartznet", "model=static", *SHORT, *overrides]
-    code, err = run_here(given, monkeypatch, capfd)
+    code, err = build_again(sweep, monkeypatch, capfd, "source=quartznet", *overrides)
     assert code == 1
     assert f"key: {key}" in err, err
     assert re.search(message, err), err
@@ -320,22 +409,14 @@ def test_a_failed_proof_advises_only_keys_that_are_not_set(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.chdir(sweep.folder)
-    for name, value in ENVIRONMENT.items():
-        monkeypatch.setenv(name, value)
     gate = "half" if more else "fp32"
     given = [
-        "--config-dir",
-        "recipes",
         "source=quartznet",
-        "model=static",
-        "coreml.precision=fp32",
-        *SHORT,
         *more,
         f"verify.thresholds.{gate}.psnr_db=199",
         "verify.thresholds.fp32.psnr_db=199",
     ]
-    code, err = run_here(given, monkeypatch, capfd)
+    code, err = build_again(sweep, monkeypatch, capfd, *given)
     assert code == 1
     assert "psnr_db" in err
     assert advice in err.split("fix: ")[1], err

@@ -11,11 +11,12 @@ import pytest
 
 from asrbuild.architectures.tensorflow.graph import load_graph
 from asrbuild.architectures.tensorflow.session import GraphSession
+from asrbuild.architectures.tensorflow_graph import saved_model
 from asrbuild.artifact.reading import read_manifest
 from asrbuild.artifact.runtime import open_artifact
 from asrbuild.coreml.executor import load
 from asrbuild.speech.audio import read_audio, wav_bytes
-from tests.acceptance.conftest import run_asrbuild
+from tests.acceptance.conftest import run_asrbuild, run_here
 from tests.architectures.recipes import MODELS, write_recipe
 from tests.architectures.tensorflow.keywords import SAMPLES, WORDS
 from tests.paths import DEMO
@@ -58,6 +59,10 @@ def built(folder: Path, name: str, *overrides: str) -> Path:
         env={"ASRBUILD_ARTIFACTS": "a", "ASRBUILD_CACHE": "c"},
     )
     assert done.code == 0, done.err
+    return published(folder, name)
+
+
+def published(folder: Path, name: str) -> Path:
     (found,) = (path for path in (folder / "a" / name).iterdir() if path.name.startswith("1."))
     return found
 
@@ -91,10 +96,28 @@ def test_a_graph_is_shown_with_its_cuts(folder: Path) -> None:
     assert "decoded_sample_data:1\t+source.config.pin={decoded_sample_data\\:1: 16000}" in cuts
 
 
-def test_a_published_saved_model_agrees_with_its_authors_packages(folder: Path) -> None:
+def test_a_published_saved_model_agrees_with_its_authors_packages(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     """The model is Basic Pitch, whose author publishes ONNX and a Core ML package too."""
+    frozen: list[Path] = []
+
+    def freeze(model: Path, signature: str, destination: Path) -> None:
+        frozen.append(model)
+        by_tensorflow(model, signature, destination)
+
+    by_tensorflow = saved_model.freeze
+    monkeypatch.setattr(saved_model, "freeze", freeze)
+    monkeypatch.chdir(folder)
     write_recipe("basic_pitch", folder / "recipes")
-    artifact = built(folder, "pitch", "source=basic_pitch", "coreml.precision=fp32")
+    given = ["--config-dir", "recipes", "name=pitch", "source=basic_pitch", "coreml.precision=fp32"]
+    monkeypatch.setenv("ASRBUILD_ARTIFACTS", "a")
+    monkeypatch.setenv("ASRBUILD_CACHE", "c")
+    code, err = run_here([*given, *SHORT], monkeypatch, capfd)
+    assert code == 0, err
+    # Its draft, the reference and the conversion are made of one.
+    assert len(frozen) == 1
+    artifact = published(folder, "pitch")
     manifest: Any = read_manifest(artifact)
     assert manifest.provenance.recipe["source"]["kind"] == "saved_model"
     (fed,) = manifest.model.inputs

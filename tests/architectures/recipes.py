@@ -3,6 +3,8 @@
 The sweeps of ``tests/acceptance/test_any_model.py`` and ``benchmarks/cells.py`` build them.
 """
 
+# ruff: noqa: RUF001 (the letters of the phonetic alphabet)
+
 from __future__ import annotations
 
 import json
@@ -31,6 +33,7 @@ class Model:
         tokens: the kind of the labels, and the blank.
         features: the front end of a network of features.
         changes: texts of the draft -> their replacements.
+        spoken: recording -> its expected transcript.
     """
 
     file: Callable[[Path], Path]
@@ -39,6 +42,16 @@ class Model:
     tokens: tuple[str, str]
     features: str = ""
     changes: Mapping[str, str] | None = None
+    spoken: Mapping[str, str] | None = None
+
+
+#: The phonemes of the demo's recordings: CMUdict in IPA, whose AH is ə with stress or without.
+PRONOUNCED = {
+    "sample": "h ɛ l oʊ | w ɝ l d | j u | ɝ | k ɝ ə n t l i | k ɔ l ɝ | n ə m b ɝ | s ɛ v ə n | "
+    "ð i | ɛ s t ə m eɪ t ɪ d | h oʊ l d | t aɪ m | ɪ z | k ɝ ə n t l i | t w ɛ l v | "
+    "m ɪ n ə t s | θ æ ŋ k | j u | f ɹ ɝ | j ʊ ɹ | p eɪ ʃ ə n s",
+    "second": "j u | h æ v | f aɪ v | n u | m ɛ s ə d͡ʒ ə z",
+}
 
 
 def _hama(_: Path) -> Path:
@@ -59,7 +72,7 @@ def _basic_pitch(_: Path) -> Path:
 
 
 MODELS = {
-    "hama": Model(_hama, of_onnx.draft, _hama_labels, ("phonemes", "last")),
+    "hama": Model(_hama, of_onnx.draft, _hama_labels, ("phonemes", "last"), spoken=PRONOUNCED),
     "quartznet": Model(
         lambda at: models.quartznet(at / "quartznet.onnx"),
         of_onnx.draft,
@@ -120,6 +133,12 @@ def write_recipe(name: str, folder: Path) -> Path:
     for old, new in (blanks | dict(model.changes or {})).items():
         assert old in text, (old, text)
         text = text.replace(old, new, 1)
+    for recording, spoken in (model.spoken or {}).items():
+        (folder / f"{name}-{recording}.txt").write_text(spoken, "utf-8")
+        audio = f'{recording}: {{audio: "demo:{recording}.wav", text: '
+        given = f'"{folder}/{name}-{recording}.txt"}}\n'
+        text = text.replace(f"{audio}null}}\n", audio + given)
+        text += "" if audio in text else audio + given
     assert "???" not in text.split("config:")[1], text
     path = source / f"{name}.yaml"
     path.write_text(text, "utf-8")

@@ -57,6 +57,8 @@ SHARED = {
     "verify.count_unspelled=true": "prove evaluate artifact",
     "verify.allow_wrong_words=true": "prove artifact",
     "verify.max_wer=0.5": "evaluate artifact",
+    "verify.max_per=0.5": "evaluate artifact",
+    "verify.max_per_from_original=0.01": "prove artifact",
     "verify.witness=off": "",  # the runtime is not installed
     "verify.evaluation={at}/one.csv": "evaluate artifact",
 }

@@ -52,7 +52,7 @@ OWN = OwnSection(
 )
 FILE_KEYS = ()
 ORIGINAL, RUNTIME, FORMAT = "TensorFlow graph", "TensorFlow", "frozen graph"
-CALLS = False
+CALLS = CONVERTS_EXPORTED = False
 LIBRARIES = MappingProxyType({"reference": ("tensorflow",)})
 CARD_KEYS = (
     "export.export_author_id",

@@ -44,7 +44,7 @@ ORIGINAL_KEYS = NETWORK_KEYS = ("source.config",)
 THREAD_MODULES = ("asrbuild.architectures.original",)
 ORIGINAL, RUNTIME, FORMAT = "ONNX model", "ONNX Runtime", "ONNX model"
 LIBRARIES = {"convert": ("onnx",), "reference": ("onnxruntime",)}
-CALLS = True
+CALLS, CONVERTS_EXPORTED = True, False
 LAYERS, OWN = Layers(), None
 CARD_KEYS = ("source.author", "source.license", "source.description")
 __all__ = ["SECTION"]

@@ -253,7 +253,7 @@ def measured_section(
         lengths=[n for n, one in assigned.inputs.items() if one["meaning"] == "step_count"],
         decoded=_stated_decoded(config) or _only_output(graph, assigned),
     )
-    measured = ask(question)
+    measured = _stated(config) or ask(question)
     rows = config.rows or {"steps": measured.steps, "add": measured.add, "most": measured.most}
     left, right = (
         _context(found, second, rows["steps"], bool(assigned.states))
@@ -276,6 +276,34 @@ def measured_section(
     after = any(n.op == "GRU" and n.attributes.get("linear_before_reset") for n in graph.nodes)
     target = "iOS18" if after else None
     return Settled(asdict(whole), classes, steps, [], target, _computes_in_half(graph))
+
+
+def _stated(config: OnnxConfig) -> Measured | None:
+    """What a run would measure, of a section that states all of it, as a filled draft does."""
+    from asrbuild.architectures.measure import Measured
+
+    rows, context, outputs = config.rows, config.context, config.outputs
+    whole = all(
+        isinstance(one, Mapping) and {"axes", "meaning"} <= {*one} for one in outputs.values()
+    )
+    decoded = _stated_decoded(config)
+    if decoded is None or not whole or {*rows} != {"steps", "add", "most"}:
+        return None
+    if not {"causal", "left", "right", "padding"} <= {*context}:
+        return None
+    return Measured(
+        decoded,
+        {
+            name: [None if isinstance(size, str) else size for size in one["axes"]]
+            for name, one in outputs.items()
+        },
+        outputs[decoded]["meaning"],
+        **rows,
+        causal=context["causal"],
+        left=context["left"],
+        right=context["right"],
+        neutral=context["padding"] == "neutral",
+    )
 
 
 def _computes_in_half(graph: Graph) -> bool:

@@ -47,7 +47,7 @@ THREAD_MODULES = (
 )
 ORIGINAL, RUNTIME, FORMAT = "TensorFlow graph", "TensorFlow", "frozen graph"
 LIBRARIES = {"convert": ("tensorflow",), "reference": ("tensorflow",)}
-CALLS = True
+CALLS = CONVERTS_EXPORTED = True
 
 
 def settle(recipe: Any, cache_root: Path, keep: bool) -> Found:
@@ -86,16 +86,10 @@ def convert(
     frontend: str,
     exported: Callable[[], Path],
 ) -> None:
-    """Writes the package from the graph, cut as the original is."""
-    import tempfile
-
+    """Writes the package from the exported graph, which is cut as the section says."""
     from asrbuild.architectures.tensorflow_graph.convert import convert_graph
-    from asrbuild.architectures.tensorflow_graph.settle import cut_to
 
-    own = read_section(config)
-    with tempfile.TemporaryDirectory(prefix="asrbuild-cut-") as folder:
-        cut_to(source.files["checkpoint.graph"], own, Path(folder, "graph.pb"))
-        convert_graph(Path(folder, "graph.pb"), own, request, destination)
+    convert_graph(exported(), read_section(config), request, destination)
 
 
 def original(source: SourceFiles) -> Original | None:

@@ -9,10 +9,12 @@ Inputs and outputs get the names that the signature gives them. The format is th
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,8 @@ _KEY = "source.config.signature"
 _SERVE = "serve"
 _DEFAULT = "serving_default"
 _PARTS = "variables/*"
+#: The file that :func:`frozen` makes.
+GRAPH = "frozen.pb"
 
 
 def parts(folder: Path) -> dict[str, Path]:
@@ -30,6 +34,28 @@ def parts(folder: Path) -> dict[str, Path]:
     weights = sorted(path for path in folder.glob(_PARTS) if path.is_file())
     graph = {"checkpoint.graph": folder / "saved_model.pb"}
     return graph | {f"checkpoint.weights.{at}": path for at, path in enumerate(weights)}
+
+
+def frozen(folder: Path, signature: str) -> tempfile.TemporaryDirectory[str]:
+    """A folder with the frozen graph ``GRAPH`` of a SavedModel; it lasts as long as the object.
+
+    The last one is kept: settling a build, drafting a recipe and exporting the original need the
+    same graph, and TensorFlow takes ten seconds for it. For the arguments see :func:`freeze`.
+    """
+    stamps = tuple(
+        (part.stat().st_mtime_ns, part.stat().st_size) for part in parts(folder).values()
+    )
+    return _frozen(folder.absolute(), signature, stamps)
+
+
+@functools.lru_cache(maxsize=1)
+def _frozen(
+    folder: Path, signature: str, stamps: tuple[tuple[int, int], ...]
+) -> tempfile.TemporaryDirectory[str]:
+    del stamps  # of the files: changed ones are another model
+    made = tempfile.TemporaryDirectory(prefix="asrbuild-frozen-")
+    freeze(folder, signature, Path(made.name, GRAPH))
+    return made
 
 
 def freeze(folder: Path, signature: str, destination: Path) -> None:

@@ -80,10 +80,8 @@ def cut_to(file: Path, config: OnnxConfig, destination: Path) -> None:
     """
     folder = file if file.is_dir() else file.parent
     if file == folder or recognise(file).key == "saved-model-file":
-        with tempfile.TemporaryDirectory(prefix="asrbuild-frozen-") as scratch:
-            frozen = Path(scratch, "frozen.pb")
-            saved_model.freeze(folder, config.signature, frozen)
-            _cut(frozen, config, destination)
+        frozen = saved_model.frozen(folder, config.signature)
+        _cut(Path(frozen.name, saved_model.GRAPH), config, destination)
     else:
         _cut(file, config, destination)
 

@@ -44,7 +44,7 @@ KINDS = ("torch_export",)
 THREAD_MODULES = ("asrbuild.architectures.original", "asrbuild.architectures.torch_export.settle")
 ORIGINAL, RUNTIME, FORMAT = "PyTorch program", "PyTorch", "PyTorch program"
 LIBRARIES = {"convert": ("torch",), "reference": ("torch",)}
-CALLS = True
+CALLS, CONVERTS_EXPORTED = True, False
 
 
 def settle(recipe: Any, cache_root: Path, keep: bool) -> Found:

@@ -32,7 +32,8 @@ def load_program(file: str) -> Any:
     torch.set_num_threads(1)
     # Which of the two a file is, its name does not decide; each loader refuses the other's files.
     errors = []
-    for load in (torch.export.load, lambda path: torch.jit.load(path, map_location="cpu").eval()):
+    script: Any = torch.jit  # has no types
+    for load in (torch.export.load, lambda path: script.load(path, map_location="cpu").eval()):
         try:
             return load(file)
         except Exception as error:  # torch raises what it likes

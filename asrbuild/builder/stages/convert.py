@@ -46,7 +46,8 @@ def conversion(view: View) -> Conversion:
 
 def frontend(recipe: Recipe) -> str:
     """The front end of the conversion: ``tensorflow`` or ``mil``, also for ``auto``."""
-    return "tensorflow" if recipe.coreml.frontend == "tensorflow" else "mil"
+    exported = network_of(recipe)[0].CONVERTS_EXPORTED
+    return "tensorflow" if exported or recipe.coreml.frontend == "tensorflow" else "mil"
 
 
 def _graph(recipe: Recipe) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The stage ``evaluate``: measures word errors on a data set, and raises if a gate fails."""
+"""The stage ``evaluate``: measures word and phoneme errors on a data set; fails with a gate."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from asrbuild.builder.record import compared_artifact
 from asrbuild.builder.stage import Stage, View
 from asrbuild.builder.stages.convert import conversion
 from asrbuild.builder.stages.export import original
-from asrbuild.builder.stages.prove import DECODER, DECODER_PYTHON
+from asrbuild.builder.stages.prove import DECODER, DECODER_PYTHON, OTHER_RATES
 
 if TYPE_CHECKING:
     from asrbuild.artifact.manifest import Evaluation
@@ -32,6 +32,7 @@ def run(view: View, at: Path) -> None:
     Raises:
         AsrbuildError: the word error rate, or its rise above the baseline's, is above its gate.
     """
+    from asrbuild.artifact import manifest2
     from asrbuild.artifact.manifest import Evaluation
     from asrbuild.artifact.reading import read_manifest
     from asrbuild.artifact.runtime import decoder_settings, open_artifact
@@ -81,7 +82,8 @@ def run(view: View, at: Path) -> None:
         for text in notes_text(dataset, spoken):
             view.note(text)
         found = rates(asked.label, settings, own, spoken)
-        if baseline is None and verify.max_wer_increase is not None:
+        rises = verify.max_wer_increase, verify.max_per_increase
+        if baseline is None and rises != (None, None):
             spoken = listen_in_original(original(view), own, dataset)
             reference = rates(TENSORFLOW, settings, own, spoken)
     if baseline is not None:
@@ -102,7 +104,18 @@ def run(view: View, at: Path) -> None:
         reference_wer=None if reference is None else reference.wer,
         left_out=len(spelled.left_out) or None,
     )
-    _check_words(evaluation, verify, data)
+    if source.alphabet.kind == "phonemes":
+        evaluation = manifest2.Evaluation(
+            **evaluation.model_dump(),
+            phonemes=found.characters.reference,
+            per=found.cer,
+            per_low=found.cer_interval.low,
+            per_high=found.cer_interval.high,
+            reference_per=None
+            if reference is None or reference.unit != found.unit
+            else reference.cer,
+        )
+    _check_rates(evaluation, verify, data)
     text = evaluation.model_dump_json(indent=2) + "\n"
     (at / EVALUATION).write_text(text, encoding="utf-8", newline="\n")
 
@@ -159,21 +172,31 @@ def spelled_recordings(
         raise
 
 
-def _check_words(evaluation: Evaluation, verify: VerifyConfig, data: Path | None) -> None:
-    wer, reference = evaluation.wer, evaluation.reference_wer
-    measured = f"the word error rate is {wer:.1%} on {evaluation.data} ({evaluation.words} words)"
-    gates = [("max_wer", wer, verify.max_wer, measured)]
-    if reference is not None:
-        rise = wer - reference
-        both = f"{measured}, {evaluation.reference} has {reference:.1%}: {rise:+.1%}"
-        gates.append(("max_wer_increase", rise, verify.max_wer_increase, both))
+def _check_rates(evaluation: Evaluation, verify: VerifyConfig, data: Path | None) -> None:
+    """Compares the word error rate, and that of phonemes where there is one, with their gates."""
+    gates = []
+    for unit, name in (("words", "wer"), ("phonemes", "per")):
+        rate = getattr(evaluation, name, None)
+        if rate is None:
+            continue
+        measured = (
+            f"the {unit.removesuffix('s')} error rate is {rate:.1%} on {evaluation.data} "
+            f"({getattr(evaluation, unit)} {unit})"
+        )
+        gates.append((f"max_{name}", rate, getattr(verify, f"max_{name}"), measured))
+        reference = getattr(evaluation, f"reference_{name}")
+        if reference is not None:
+            rise = rate - reference
+            both = f"{measured}, {evaluation.reference} has {reference:.1%}: {rise:+.1%}"
+            key = f"max_{name}_increase"
+            gates.append((key, rise, getattr(verify, key), both))
     for key, value, limit, text in gates:
         if limit is not None and value > limit:
             raise AsrbuildError(
                 f"{text}; at most {limit:.1%} is allowed, so nothing is published",
                 key=f"verify.{key}",
                 file=data,
-                fix="choose another decoder, scorer or precision, or another gate",
+                fix=OTHER_RATES,
             )
 
 
@@ -197,6 +220,8 @@ STAGE = Stage(
         *DECODER,
         "verify.max_wer",
         "verify.max_wer_increase",
+        "verify.max_per",
+        "verify.max_per_increase",
         "verify.count_unspelled",
         compared_artifact,
     ),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from asrbuild.artifact.layout import PARITY
 from asrbuild.base.errors import AsrbuildError, GatesError
-from asrbuild.builder.recipe import Recipe, evaluates
+from asrbuild.builder.recipe import PHONEME_GATES, Recipe, evaluates
 from asrbuild.builder.stage import Stage, View
 from asrbuild.builder.stages.calls import read_calls
 from asrbuild.builder.stages.cases import all_cases, longest
@@ -38,6 +38,8 @@ DECODER = (
     "decoder.hot_words",
 )
 DECODER_PYTHON = "decoder.interpreter"
+#: The fix of an error rate above its gate.
+OTHER_RATES = "choose another decoder, scorer or precision, or another gate"
 
 
 def run(view: View, at: Path) -> None:
@@ -50,6 +52,7 @@ def run(view: View, at: Path) -> None:
     from asrbuild.proof.cases import save_reference
     from asrbuild.proof.execution import Executed, load_executed
     from asrbuild.proof.gates import gates_of
+    from asrbuild.proof.phonemes import PhonemeGates
     from asrbuild.proof.verdict import WordGates, judge, wrong_words
     from asrbuild.proof.witness import load_witnessed, with_witness
 
@@ -64,7 +67,11 @@ def run(view: View, at: Path) -> None:
         expected = read_reference(view.folder("reference"), cases, view.architecture, signature)
     precision = recipe.coreml.precision
     package_gates = gates_of(limits, precision, tuple(limits))
-    words = WordGates(verify.require_transcript, **view.fact(word_gates))
+    words = WordGates(
+        verify.require_transcript,
+        **view.fact(word_gates),
+        phonemes=PhonemeGates(**view.fact(phoneme_gates)),
+    )
     decoder = decoder_settings(recipe.decoder, source.scorer)
     proof = judge(
         load_executed(view.folder("execute")),
@@ -159,7 +166,9 @@ def _refused(
     fix = "choose another coreml.precision, coreml.lstm or coreml.frontend"
     if view.architecture.CALLS:
         fix = _gentler(view.recipe.coreml.precision, names)
-    if compressed:
+    if proof.key is not None:
+        fix = OTHER_RATES
+    elif compressed:
         layers = view.architecture.LAYERS
         first = layers.recurrent or layers.names[-1]
         fix = (
@@ -169,7 +178,7 @@ def _refused(
     error = GatesError(
         f"the package does not do what the {_original(view)} does, so it is not published:\n"
         f"{_listed(proof.failures)}{where}",
-        key=f"verify.thresholds.{names[-1]}",
+        key=f"verify.{proof.key or f'thresholds.{names[-1]}'}",
         file=package,
         fix=fix,
     )
@@ -270,6 +279,12 @@ def word_gates(recipe: Recipe) -> dict[str, Any]:
     return {name: getattr(verify, name) for name in names}
 
 
+def phoneme_gates(recipe: Recipe) -> dict[str, Any]:
+    """The gates on phonemes; of a set of recordings the known phonemes are measured next."""
+    keys = ("max_per_from_original",) if evaluates(recipe) else PHONEME_GATES
+    return {key: getattr(recipe.verify, key) for key in keys}
+
+
 STAGE = Stage(
     name="prove",
     title="package compared with {runtime}",
@@ -291,6 +306,7 @@ STAGE = Stage(
         "verify.count_unspelled",
         gates,
         word_gates,
+        phoneme_gates,
     ),
     files=("texts", "scorer"),
     local=(DECODER_PYTHON,),

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from asrbuild.architectures.architecture import of_recorded, shown
+from asrbuild.artifact import manifest2
 from asrbuild.artifact.layout import REPORT_TEXT
 from asrbuild.artifact.manifest import (
     Axis,
@@ -31,7 +32,7 @@ from asrbuild.proof.gates import of_probabilities
 from asrbuild.proof.verdict import known_words
 from asrbuild.proof.weaknesses import WORDS_UNGATED, is_quick, weaknesses
 from asrbuild.speech.alignment import align
-from asrbuild.speech.rates import Counts, count, total
+from asrbuild.speech.rates import CountedPair, Counts, count, count_phonemes, total
 
 _UNSPELLED = ", as the alphabet cannot spell those of the recordings"
 
@@ -85,10 +86,14 @@ def report(
 
 
 def evaluation_text(evaluation: Evaluation) -> str:
-    """Word errors on a set of recordings in one line."""
+    """Word errors on a set of recordings in one line, and phoneme errors where there are any."""
     e, more = evaluation, ""
     if e.reference:
         more += f"; {e.reference} has {e.reference_wer:.1%}"
+    if isinstance(e, manifest2.Evaluation) and e.per is not None:
+        more += f"; {e.per:.1%} ({e.per_low:.1%} to {e.per_high:.1%}) of {e.phonemes} phonemes"
+        if e.reference_per is not None:
+            more += f", {e.reference} has {e.reference_per:.1%} of them"
     if e.left_out:
         more += f"; {e.left_out} more left out, as the alphabet cannot spell them"
     return (
@@ -151,17 +156,38 @@ def transcript_rows(transcripts: Iterable[Transcript]) -> list[dict[str, Any]]:
         text, wer = t.package, None
         if t.expected is not None:
             text = marked_words(t.expected, t.package)
-            wer = count(t.expected, t.package).words.rate
+            wer = _counted(t.expected, t).words.rate
         rows[key] = {
             "inputs": t.input,
             "expected": t.expected,
             "package": t.package,
             "text": text or "(nothing)",
             "wer": wer,
+            "per": _phoneme_text(t),
             "match": t.match,
             "reference": t.reference or "(nothing)",
         }
     return list(rows.values())
+
+
+def _phoneme_text(transcript: Transcript) -> str:
+    """The phoneme errors of a recording; empty where the model writes no phonemes."""
+    found = getattr(transcript, "phonemes", None)
+    if found is None:
+        return ""
+    text = f"{found.changed} of {found.original} phonemes are not the original's"
+    if found.per is not None:
+        counted = f"{found.package_errors} of {found.expected}"
+        text = (
+            f"phoneme error rate {found.per:.1%} ({counted}), that of the original "
+            f"{found.per - found.per_increase:.1%}; {text}"
+        )
+    return text
+
+
+def _counted(expected: str, transcript: Transcript) -> CountedPair:
+    counts = count if getattr(transcript, "phonemes", None) is None else count_phonemes
+    return counts(expected, transcript.package)
 
 
 def word_errors(transcripts: Iterable[Transcript]) -> Counts | None:
@@ -170,7 +196,7 @@ def word_errors(transcripts: Iterable[Transcript]) -> Counts | None:
     Only runs as the manifest specifies count, not those at other sizes or by other functions.
     """
     known = [
-        count(t.expected, t.package).words
+        _counted(t.expected, t).words
         for t in transcripts
         if t.expected is not None and "@" not in t.input
     ]

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 
+from asrbuild.architectures import measure as measuring
 from asrbuild.architectures.onnx.draft import draft
 from asrbuild.architectures.onnx.inspect import inspect_onnx
 from asrbuild.architectures.onnx.section import OnnxConfig
@@ -103,6 +104,7 @@ def test_rows_context_and_numbers_are_measured(
     rows: tuple[int, int],
     context: tuple[bool, int | None, int | None],
     kind: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     found = settled(paths[name], OnnxConfig(**config), tmp_path, keep=True)
     assert (found.config["rows"]["steps"], found.config["rows"]["add"]) == rows
@@ -115,6 +117,16 @@ def test_rows_context_and_numbers_are_measured(
     assert found.classes == decoded["axes"][-1]
     again = settled(paths[name], OnnxConfig(**config), tmp_path, keep=False)
     assert again == found
+
+    def unasked(*_: Any) -> None:
+        raise AssertionError("the model is run again, though the section states all")
+
+    monkeypatch.setattr(measuring, "measure", unasked)
+    elsewhere = tmp_path / "elsewhere"
+    assert settled(paths[name], OnnxConfig(**found.config), elsewhere, keep=False) == found
+    fewer = found.config | {"rows": {}}
+    with pytest.raises(AssertionError, match="run again"):
+        settled(paths[name], OnnxConfig(**fewer), elsewhere, keep=False)
 
 
 def test_a_draft_names_roles_states_and_blanks(paths: dict[str, Path], tmp_path: Path) -> None:

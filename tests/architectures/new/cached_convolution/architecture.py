@@ -34,7 +34,8 @@ FEATURE_KEYS = ("source.config",)
 ORIGINAL_KEYS = NETWORK_KEYS = ("source.config",)
 CARD_KEYS = ("source.author", "source.license", "source.description")
 THREAD_MODULES = ()
-ORIGINAL, RUNTIME, FORMAT, CALLS = "network in numpy", "numpy", "weights", False
+ORIGINAL, RUNTIME, FORMAT = "network in numpy", "numpy", "weights"
+CALLS = CONVERTS_EXPORTED = False
 LIBRARIES: Mapping[str, tuple[str, ...]] = {"reference": ("numpy",)}
 
 
