@@ -212,6 +212,14 @@ MEANINGS: dict[str, dict[str, str]] = {
         "recording": "The original's words for the whole recording in one call.",
         "recording_labels": "Labels of them.",
         "recording_edits": "Labels that the package, as it is fed, has otherwise.",
+        "phonemes": "Phoneme errors; absent where the model writes none.",
+    },
+    "Phonemes": {
+        "original": "Phonemes that the original gives.",
+        "changed": "Edits of the package's phonemes against these.",
+        "expected": "Phonemes that were spoken; null: not known.",
+        "package_errors": "Edits of the package's phonemes against these.",
+        "original_errors": "Edits of the original's phonemes against these.",
     },
     "Evaluation": {
         "data": "The name of the recordings.",
@@ -223,6 +231,11 @@ MEANINGS: dict[str, dict[str, str]] = {
         "wer_high": "Upper end of its 95 % interval.",
         "reference": "What it was compared with; null: nothing.",
         "reference_wer": "The rate of that.",
+        "phonemes": "Phonemes spoken in them; absent where the model writes none.",
+        "per": "The phoneme error rate.",
+        "per_low": "Lower end of its 95 % interval.",
+        "per_high": "Upper end of its 95 % interval.",
+        "reference_per": "The phoneme error rate of what it was compared with.",
         "left_out": "Recordings in no count, since the alphabet cannot spell their words; absent "
         "where there are none.",
     },

@@ -279,7 +279,7 @@ def measured_section(
 
 
 def _stated(config: OnnxConfig) -> Measured | None:
-    """What a run would measure, of a section that states all of it, as a filled draft does."""
+    """The facts that a run would measure, where the section states them all, as a draft does."""
     from asrbuild.architectures.measure import Measured
 
     rows, context, outputs = config.rows, config.context, config.outputs
