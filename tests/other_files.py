@@ -1,4 +1,4 @@
-"""One small file or folder of every kind that :mod:`asrbuild.base.kinds` knows."""
+"""One small file or folder of every kind in :mod:`asrbuild.base.kinds`."""
 
 from __future__ import annotations
 

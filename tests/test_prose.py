@@ -20,7 +20,7 @@ BANNED = re.compile(
     r"(?<![`{.])\b(nobody|whoever|somebody|anybody|told|heard)\b(?!:)|is let be|for ever\b",
     re.IGNORECASE,
 )
-#: An opening without a noun: such a first line does not say what the thing is.
+#: An opening without a noun: such a first line does not name the thing.
 OPENING = re.compile(r"(What|Who|Whose|Where|How|When|Those|That)\b")
 #: Their docstrings are the published schema's descriptions.
 PUBLISHED = {"asrbuild/artifact/manifest.py", "asrbuild/artifact/manifest2.py"}

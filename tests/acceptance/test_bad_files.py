@@ -131,7 +131,7 @@ def _damaged_checkpoint(at: Path) -> tuple[list[str], str]:
         _damaged_checkpoint,
     ],
 )
-def test_bad_files(
+def test_unusable_files_are_refused(
     make: Callable[[Path], tuple[list[str], str]],
     at: Path,
     workshop: Workshop,

@@ -58,7 +58,7 @@ def test_schema_is_a_json_schema(workshop: Workshop) -> None:
     jsonschema.Draft202012Validator.check_schema(json.loads(done.out))
 
 
-def test_plan_and_why(workshop: Workshop) -> None:
+def test_plan_and_why_name_the_changed_key(workshop: Workshop) -> None:
     plan = run_asrbuild("plan", "model=dynamic", "--json", cwd=workshop.folder)
     assert plan.code == 0, plan.err
     assert all(row["cached"] for row in json.loads(plan.out))

@@ -92,7 +92,9 @@ def test_unfit_scorers_are_refused_before_any_recording_is_read(
 
 
 @needs_ds_ctcdecoder
-def test_hot_words_and_weights_from_the_command_line(workshop: Workshop, tmp_path: Path) -> None:
+def test_hot_words_and_weights_of_the_command_line_are_used(
+    workshop: Workshop, tmp_path: Path
+) -> None:
     """A boost makes a word of the scorer appear; JSON has times, confidences and N best."""
     artifact = str(workshop.artifact("static", "mlprogram"))
     told = ("--decoder", "ds_ctcdecoder", "--scorer", "demo:prompts.scorer", "--json")

@@ -58,7 +58,9 @@ def test_checkpoint_has_deepspeech_names_and_shapes(state: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "shortest", "longest"), [("sample", 10, 13), ("second", 3, 6)])
-def test_recording(name: str, shortest: float, longest: float) -> None:
+def test_recordings_have_the_format_and_letters_of_the_model(
+    name: str, shortest: float, longest: float
+) -> None:
     with wave.open(str(DEMO / f"{name}.wav")) as file:
         assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (16000, 1, 2)
         assert shortest <= file.getnframes() / file.getframerate() <= longest
@@ -68,7 +70,7 @@ def test_recording(name: str, shortest: float, longest: float) -> None:
 
 
 @pytest.mark.parametrize(("folder", "count"), [("joins", 20), ("unseen", 22)])
-def test_evaluation_set(folder: str, count: int) -> None:
+def test_evaluation_sets_are_complete(folder: str, count: int) -> None:
     with (DATA / folder / f"{folder}.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == count

@@ -164,7 +164,7 @@ NEURAL = {
         ("noisy", "static", "may gain", "minor", {}),
     ],
 )
-def test_verdicts(
+def test_verdicts_are_those_of_each_change(
     before: str,
     now: str,
     verdict: str,
@@ -208,7 +208,9 @@ def test_another_model_is_known_by_its_weights(differ: Callable[[str, str], Arti
     assert "word error rate 0.0 %" in found.reasons[0]
 
 
-def test_versions(differ: Callable[[str, str], ArtifactDifference]):
+def test_suggested_versions_are_those_of_each_change(
+    differ: Callable[[str, str], ArtifactDifference],
+):
     wanted = differ("static", "described").suggestion
     assert (wanted.version, wanted.given, wanted.enough) == ("1.0.1", "1.0.1", True)
     wanted = differ("described", "static").suggestion
@@ -256,7 +258,7 @@ def run(artifacts: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPa
     return run
 
 
-def test_table(run: Any):
+def test_the_command_prints_a_table(run: Any):
     text = run("static", "hop")
     for line in (
         "An app must change its code.",

@@ -1,4 +1,4 @@
-"""The scripts of ``examples/``, run as their READMEs say."""
+"""The scripts of ``examples/`` run as their READMEs describe."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_every_example_is_listed_and_run() -> None:
         assert f"examples/{folder}/run.sh" in (EXAMPLES / folder / "README.md").read_text("utf-8")
 
 
-def test_checkpoint(tmp_path: Path, cache: Path) -> None:
+def test_the_example_of_a_checkpoint_runs(tmp_path: Path, cache: Path) -> None:
     checkpoint = str(DEMO / "checkpoint")
     done = run_example("checkpoint", checkpoint, "verify=quick", cwd=tmp_path, cache=cache)
     assert done.code == 0, done.err
@@ -58,14 +58,14 @@ def test_checkpoint(tmp_path: Path, cache: Path) -> None:
     assert json.loads(manifest.read_text())["author"] == "the example's author"
 
 
-def test_sweep(tmp_path: Path, cache: Path) -> None:
+def test_the_example_of_a_sweep_runs(tmp_path: Path, cache: Path) -> None:
     done = run_example("sweep", "verify=quick", cwd=tmp_path, cache=cache)
     assert done.code == 0, done.err
     assert "4 of 4 jobs succeeded" in done.out
     assert len(list((tmp_path / "artifacts").glob("*/1.0.0+*/manifest.json"))) == 4
 
 
-def test_optuna(tmp_path: Path, cache: Path) -> None:
+def test_the_example_of_a_search_runs(tmp_path: Path, cache: Path) -> None:
     # The search is over packages of the sweep; tests/builder/test_sweepers.py tests a study.
     quick = ("verify=quick", "hydra.sweeper.n_trials=3", "coreml.compress=none,int8", "n_steps=16")
     done = run_example("optuna", *quick, cwd=tmp_path, cache=cache)
@@ -78,7 +78,7 @@ def test_optuna(tmp_path: Path, cache: Path) -> None:
 
 
 @needs_ds_ctcdecoder
-def test_decoder(tmp_path: Path, cache: Path) -> None:
+def test_the_example_of_a_decoder_runs(tmp_path: Path, cache: Path) -> None:
     done = run_example("decoder", "verify=quick", cwd=tmp_path, cache=cache)
     assert done.code == 0, done.err
     (manifest,) = (tmp_path / "artifacts" / "prompts").glob("1.0.0+*/manifest.json")

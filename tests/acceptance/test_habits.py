@@ -89,7 +89,7 @@ def test_examples_run_as_they_are_printed(
             run("asrbuild ship demo-static-mlprogram remote --channel beta")
         for line in lines[name]:
             if "--identity" in line:
-                continue  # asks Sigstore's servers
+                continue  # requires Sigstore's servers
             run(line)
             if line == "asrbuild key new release":
                 shutil.copyfile(tmp_path / "config" / "keys" / "release.pub", "release.pub")
@@ -163,7 +163,7 @@ def test_a_mistyped_address_does_not_create_a_folder(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_every_target_of_coremltools() -> None:
+def test_every_target_of_coremltools_is_known() -> None:
     import coremltools
 
     from asrbuild.coreml.choices import SAME_TARGETS, SPECIFICATION_VERSIONS

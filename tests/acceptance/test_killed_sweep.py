@@ -53,7 +53,7 @@ def assert_whole(at: Path, new: set[tuple[str, str]]) -> None:
         assert integrity.verify_files(artifact.path) == []
     for folder in at.glob("artifacts/[!.]*"):
         latest = lookup.read_latest(at / "artifacts", folder.name)
-        # Killed between the artifact's rename and its pointer, there is none yet.
+        # A kill between the artifact's rename and its pointer leaves none yet.
         assert latest is None or (folder / latest).is_dir()
 
 

@@ -251,7 +251,7 @@ def test_a_costly_combination_is_noted(
     assert read_manifest(path).model.minimum_os["iOS"] == "15"
 
 
-def test_the_table_of_the_matrix(tmp_path: Path) -> None:
+def test_the_matrix_prints_a_table(tmp_path: Path) -> None:
     """``benchmarks/matrix.py`` measures one cell of the demo model and its plain conversion."""
     done = subprocess.run(
         [sys.executable, matrix.__file__, "--only", "static,mlprogram,fp32,native", "--json"],

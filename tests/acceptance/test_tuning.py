@@ -190,7 +190,7 @@ def _trial(number: int, wer: float, factor: float, cer: float = 0.1, beam_width:
     return Trial(number, 1.0, 1.0, beam_width, wer, (0.0, 1.0), cer, factor)
 
 
-def test_the_front_and_the_best() -> None:
+def test_the_front_and_the_best_trial_are_found() -> None:
     trials = (
         _trial(0, 0.3, 0.5),
         _trial(1, 0.2, 0.4),

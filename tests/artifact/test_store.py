@@ -149,7 +149,7 @@ def test_verify_refuses_missing_and_malicious_sums(tmp_path: Path, sums: str | N
 
 
 def test_latest_may_stay_unchanged(tmp_path: Path) -> None:
-    """It does for a sweep and for a build with nothing to do, unless there is none yet."""
+    """A sweep, or a build with nothing to do, leaves it unchanged, unless there is none yet."""
     for version in ("1+aaa", "2+bbb"):
         with store.staging(tmp_path) as staging:
             (staging / "manifest.json").write_text(version)

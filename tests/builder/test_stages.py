@@ -1,4 +1,4 @@
-"""Stages run again for changes of what they declare, and can read nothing else."""
+"""A stage runs again when a declared input changes, and can read no other input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sweeps that a configuration requests, their results for Hydra, their plan, and --from."""
+"""Sweeps that a configuration requests, their results for Hydra, their plan, and ``--from``."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def run(*arguments: str) -> Result:
     return result
 
 
-def test_ls_of_an_empty_store(root: Path) -> None:
+def test_ls_reports_an_empty_store(root: Path) -> None:
     assert "nothing is published" in run("ls").output
     assert json.loads(run("ls", "--json").output) == []
 

@@ -96,7 +96,7 @@ def error_fields(error: str, folder: Path) -> dict[str, Any]:
 
 
 def check_keys(command: str, answer: str) -> None:
-    """Compares the dotted key names of what a command prints with ``--json``."""
+    """Compares the dotted key names of a command's ``--json`` output."""
     _check("json_keys", command, sorted(set(_key_names(json.loads(answer), ""))))
 
 

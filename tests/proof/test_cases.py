@@ -56,7 +56,7 @@ def test_the_inputs_match_their_names(recordings):
     assert not np.array_equal(context_windows(frames, 9), cases["random"])
 
 
-def test_the_same_bytes_every_time(recordings):
+def test_inputs_are_deterministic(recordings):
     first = verified_inputs(build_cases(SETTINGS, recordings))
     second = verified_inputs(build_cases(SETTINGS, recordings))
     assert first == second

@@ -54,7 +54,7 @@ TURKISH = make_alphabet(" abc\u00e7defg\u011fh\u0131ijklmno\u00f6prs\u015ftu\u00
 
 
 def test_lower_case_is_that_of_unicode() -> None:
-    """Sharp s is not ss; dotted and dotless i are letters of their own in Turkic alone."""
+    """Sharp s is not ss; dotted and dotless i are separate letters in Turkic languages only."""
     assert count("stra\u00dfe", "strasse").words.errors == 1
     assert count("GRO\u1e9eE", "gro\u00dfe", GERMAN).words.errors == 0
     assert normalise("\u0130STANBUL ISI", TURKISH) == "istanbul \u0131s\u0131"

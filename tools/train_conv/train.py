@@ -2,7 +2,7 @@
 # requires-python = ">=3.11"
 # dependencies = ["numpy", "scipy", "soundfile", "torch==2.13.0", "onnx"]
 # ///
-"""Train the streaming demo model on the Asterisk core sounds and write its ONNX file."""
+"""Trains the streaming demo model on the Asterisk core sounds and writes its ONNX file."""
 
 from __future__ import annotations
 

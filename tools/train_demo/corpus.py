@@ -115,7 +115,7 @@ def loudness(audio: np.ndarray, hop: int = 160) -> np.ndarray:
 
 
 def trim(audio: np.ndarray, margin: int = 5, below_db: float = 42.0) -> np.ndarray:
-    """Cut silence from both ends, keeping a margin of 50 ms."""
+    """Cuts silence from both ends, except for a margin of 50 ms."""
     level = loudness(audio)
     loud = np.flatnonzero(level > level.max() * 10 ** (-below_db / 20))
     start, end = max(0, loud[0] - margin), min(len(level), loud[-1] + 1 + margin)

@@ -98,7 +98,7 @@ def half(weights: Weights) -> Weights:
 
 
 def row(name: str, said: list[Said], hear: Callable[[np.ndarray], str]) -> list[tuple[str, str]]:
-    """Print one line of the table; returns the (expected, recognized) pairs."""
+    """Prints one line of the table; returns the (expected, recognized) pairs."""
     pairs = [(text, hear(audio)) for audio, text in said]
     result = score(pairs)
     print(

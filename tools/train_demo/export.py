@@ -1,4 +1,4 @@
-"""Write weights as a TensorFlow 1 checkpoint under DeepSpeech's names."""
+"""Writes weights as a TensorFlow 1 checkpoint under DeepSpeech's names."""
 
 from __future__ import annotations
 

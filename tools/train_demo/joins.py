@@ -15,7 +15,7 @@ GAPS = (0.04, 0.12, 0.25)  # mean seconds of the exponential part of a gap
 
 
 def quantise(audio: np.ndarray) -> np.ndarray:
-    """Round float32 [N] to what int16 can hold."""
+    """Rounds float32 [N] to values of int16."""
     return np.clip(np.round(audio * 32768.0), -32768, 32767).astype(np.float32) / 32768.0
 
 

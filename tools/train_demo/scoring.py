@@ -49,7 +49,7 @@ class Score:
 
 
 def score(pairs: Sequence[tuple[str, str]]) -> Score:
-    """Score (expected, recognized) pairs."""
+    """The errors of (expected, recognized) pairs."""
     return Score(
         len(pairs),
         sum(len(said) for said, _ in pairs),

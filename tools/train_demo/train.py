@@ -2,7 +2,7 @@
 # requires-python = ">=3.10"
 # dependencies = ["numpy", "scipy", "torch==2.13.0", "tensorflow-cpu==2.21.0"]
 # ///
-"""Train the demo model on the Asterisk core sounds and write its checkpoint and recordings."""
+"""Trains the demo model on the Asterisk core sounds and writes its checkpoint and recordings."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def scores(network: Network, audio: np.ndarray) -> np.ndarray:
 
 
 def average(slow: Network, fast: Network, step: int) -> None:
-    """Move the averaged weights towards the trained ones."""
+    """Moves the averaged weights towards the trained ones."""
     decay = min(AVERAGE, (1 + step) / (10 + step))
     with torch.no_grad():
         for mine, theirs in zip(slow.parameters(), fast.parameters(), strict=True):
@@ -118,7 +118,7 @@ def margin(network: Network, said: Said) -> float:
 
 
 def save(network: Network, step: int, demo: Path) -> None:
-    """Write the checkpoint; TensorFlow is loaded in a process of its own."""
+    """Writes the checkpoint; TensorFlow runs in a separate process."""
     archive = demo / "weights.npz"
     np.savez(archive, global_step=step, **deepspeech_weights(network))
     command = [sys.executable, str(HERE / "export.py"), str(archive), str(demo / "checkpoint")]
@@ -156,7 +156,7 @@ def share_gradients(network: Network) -> None:
 
 
 def train(worker: int, options: argparse.Namespace, sets: Sets, store: str) -> None:
-    """Train to the end of the clock in one of the workers; the first one saves and reports."""
+    """Trains to the end of the clock in one of the workers; the first one saves and reports."""
     dist.init_process_group(
         "gloo", init_method=f"file://{store}", rank=worker, world_size=options.workers
     )

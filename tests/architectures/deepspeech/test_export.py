@@ -214,7 +214,7 @@ def test_the_graph_has_only_attributes_that_old_clients_know(export):
         assert not any(key.startswith("_") for key in node.attrs), node.name
 
 
-def test_metadata(export):
+def test_the_graph_has_the_metadata_of_its_flags(export):
     path = export(16, export_language="en-Latn-US", beam_width=321, feature_win_step=10)
     values = {item.name: (item.value, item.unit) for item in inspect_graph(path).metadata}
     assert values == {
@@ -237,7 +237,7 @@ def test_alphabet_survives(texts):
     assert unpack_alphabet(packed) == texts
 
 
-def test_byte_alphabet():
+def test_a_byte_alphabet_is_written_as_labels():
     packed = pack_alphabet([bytes([value]) for value in range(1, 256)])
     assert unpack_alphabet(packed)[64] == "A"
     assert unpack_alphabet(packed)[254] == "\\xff"

@@ -121,7 +121,7 @@ def test_features_of_the_whole_recording_cannot_stream() -> None:
 
 
 @pytest.mark.parametrize("fp32", [FRONT_END, NONE, ("front_end_log", "halved")])
-def test_float32_up_to_the_logarithm(fp32: Any, tmp_path: Path) -> None:
+def test_float32_is_needed_up_to_the_logarithm(fp32: Any, tmp_path: Path) -> None:
     """Half precision loses quiet sounds, even if only some of these operations have it."""
     settings, network = make_settings("log_mel_whisper"), _network(BATCH, STEP, WIDE)
     half = Mixed(fp32)

@@ -90,7 +90,7 @@ def peer(tests: list[str], results: Path, *options: str) -> list[dict[str, Any]]
     done = subprocess.run(
         command, cwd=results.parent, env=environment, capture_output=True, text=True, check=False
     )
-    # 5: none of a file's tests is for this system.
+    # 5: no test of a file is for this system.
     assert done.returncode in (0, 5), done.stdout[-8000:] + done.stderr[-2000:]
     lines = results.read_text(encoding="utf-8").splitlines() if results.exists() else []
     return [json.loads(line) for line in lines]

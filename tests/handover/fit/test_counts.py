@@ -34,14 +34,16 @@ def products_of(op: str, **arrays: Any) -> int:
 
 
 @given(small, small, small, small)
-def test_products_of_matrices(n: int, m: int, i: int, o: int) -> None:
+def test_products_of_matrices_are_counted(n: int, m: int, i: int, o: int) -> None:
     ones = np.ones
     assert products_of("linear", x=ones((n, m, i)), weight=ones((o, i))) == n * m * i * o
     products_of("matmul", x=ones((n, m, i)), y=ones((n, i, o)))
 
 
 @given(small, small, st.integers(1, 3), st.integers(1, 3), st.integers(3, 6), small)
-def test_convolutions(n: int, channels: int, groups: int, kernel: int, size: int, out: int) -> None:
+def test_convolutions_are_counted(
+    n: int, channels: int, groups: int, kernel: int, size: int, out: int
+) -> None:
     x = np.ones((n, channels * groups, size, size))
     weight = np.ones((out * groups, channels, kernel, kernel))
     products_of("conv", x=x, weight=weight, groups=groups)
@@ -50,7 +52,7 @@ def test_convolutions(n: int, channels: int, groups: int, kernel: int, size: int
 
 
 @given(small, small, small, small, small)
-def test_attention(batch: int, rows: int, columns: int, inner: int, width: int) -> None:
+def test_attention_is_counted(batch: int, rows: int, columns: int, inner: int, width: int) -> None:
     shapes = {
         "query": [(batch, rows, inner)],
         "key": [(batch, columns, inner)],

@@ -105,7 +105,7 @@ def test_an_unrolled_package_is_blocked_only_by_the_cast_of_lengths(forms) -> No
     assert set(fit.verdicts.values()) == {"blocked", "eligible"}
 
 
-def test_summaries_of_other_forms(forms) -> None:
+def test_summaries_differ_between_forms(forms) -> None:
     found = {name: summary(fit_of(read_package(form.package))) for name, form in forms.items()}
     assert found["loop"] == "blocked R02 R03 R21 R23"
     assert found["network"] == "blocked R01 R04, contested R05"

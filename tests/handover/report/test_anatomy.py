@@ -25,7 +25,7 @@ from tests.proof import building
         ),
     ],
 )
-def test_operations_and_bytes_inside_functions_and_loops(tmp_path, overrides, inside):
+def test_operations_and_bytes_of_functions_and_loops_are_counted(tmp_path, overrides, inside):
     manifest = building.build(tmp_path, random_weights(32), *overrides)
     package = tmp_path / manifest.model.package
     found = anatomy(package)

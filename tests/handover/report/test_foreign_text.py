@@ -78,7 +78,7 @@ COMMANDS = {
 
 
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
-def test_a_hostile_artifact_steers_no_terminal(
+def test_a_hostile_artifact_does_not_steer_a_terminal(
     command: tuple[str, ...],
     hostile: Path,
     published: Path,

@@ -37,7 +37,7 @@ SETTLE_SECONDS = oci.SETTLE_SECONDS
 
 @pytest.fixture(autouse=True)
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who moves a channel of a registry waits shortly for other writers: there are none."""
+    """Skips the short wait for other writers to a registry's channel: there are none."""
     monkeypatch.setattr(oci, "SETTLE_SECONDS", 0.05)
 
 
@@ -147,7 +147,7 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _environment(settings: dict[str, str]) -> Iterator[None]:
-    """Sets variables for as long as the block lasts."""
+    """Sets variables for the block."""
     before = {name: os.environ.get(name) for name in settings}
     os.environ.update(settings)
     try:
@@ -229,7 +229,7 @@ def bucket(s3: str, request: pytest.FixtureRequest) -> str:
 
 
 class _served:  # noqa: N801 - reads as a verb
-    """Runs a server for as long as the block lasts."""
+    """Runs a server during the block."""
 
     def __init__(self, command: list[str], url: str, log: Path = Path(os.devnull)) -> None:
         self.command, self.url, self.log = command, url, log

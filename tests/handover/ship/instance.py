@@ -447,7 +447,7 @@ class _Handler(Quiet):
 
 @contextlib.contextmanager
 def running(folder: Path, rekor: int = 1) -> Iterator[Instance]:
-    """An instance with keys of its own, for as long as the block lasts."""
+    """An instance with new keys, which runs during the block."""
     instance = Instance(folder, rekor)
     with serving(functools.partial(_Handler, instance=instance)) as url:
         instance.url = url

@@ -16,7 +16,7 @@ import os
 import sys
 from pathlib import Path
 
-# Imported here for the children, which would each import it anew.
+# Imported here for the children, each of which would otherwise import it.
 import asrbuild.artifact.manifest  # noqa: F401
 from asrbuild.handover.ship.push import ship, ship_set
 from asrbuild.handover.ship.remotes import oci

@@ -82,7 +82,7 @@ def variant_of(root: Path, name: str, ios: str, macos: str, package: bytes) -> P
 class Forgery:
     """The parts of a bundle, which tests change and join again without checks.
 
-    ``resign``: sign the statement anew after the change, as the holder of the key could.
+    ``resign``: sign the statement again after the change, as the key's holder could.
     """
 
     files: list[dict[str, Any]]

@@ -398,7 +398,7 @@ def test_names_and_versions_may_be_prefixes_of_others(
     with pytest.raises(AsrbuildError, match="the remote has no dem"):
         fetch("dem@beta", remote)
     if isinstance(remote, ObjectRemote):
-        # No shared file is removed with one of the names, whatever the clocks are.
+        # No shared file is removed with one of the names, at any setting of the clocks.
         for now in (0.0, time.time() + 1e9):
             items = cleanup.survey(remote, Rules(1, 0.0), now)
             assert all(item.keep for item in items)

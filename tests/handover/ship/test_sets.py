@@ -212,7 +212,7 @@ def test_the_variants_of_a_set_stay_as_long_as_the_set(
     assert fetch("demo@1.0.0", place, "iOS18")[0].name == "demo-18"
 
 
-def test_a_set_shipped_during_the_removal_of_its_variants(
+def test_variants_of_a_set_shipped_during_a_clean_up_are_restored_or_reported(
     artifacts: list[Path], tmp_path: Path, send: Any, fetch: Any, signer: Signer, trust: Trust
 ):
     """A variant removed before the check is restored; after the check, shipping fails."""

@@ -171,7 +171,7 @@ def test_a_batch_is_decoded_by_all_workers(genuine: DeepSpeechDecoder) -> None:
     ]
 
 
-def test_other_settings_in_the_same_processes(genuine: DeepSpeechDecoder) -> None:
+def test_settings_change_without_new_processes(genuine: DeepSpeechDecoder) -> None:
     """Tuning changes settings without restarting a process; later processes have them too."""
     narrow = DecoderSettings("ds_ctcdecoder", beam_width=1)
     with DeepSpeechDecoder(narrow, ENGLISH, 0.02, processes=1) as decoder:

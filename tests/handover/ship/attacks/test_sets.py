@@ -179,7 +179,7 @@ def test_a_variant_that_contradicts_its_manifest_is_refused(
     """A false record of a variant is reported before any file except the manifest is fetched."""
     forged["variants"][0] |= lie
     attack(R.MANIFEST_MISMATCH, plant(forged))
-    # Because of the last variant, none is kept.
+    # A fault of the last variant refuses all of them.
     forged["variants"].reverse()
     attack(R.MANIFEST_MISMATCH, plant(forged), system=None)
 

@@ -156,7 +156,7 @@ def test_a_variant_that_contradicts_its_manifest_is_refused(
     honest = dict(forged.variants[1])
     forged.variants[0] |= lie
     attack(R.MANIFEST_MISMATCH, forged.bytes(signer), "iOS18")
-    # Because of the last variant, none is kept.
+    # A fault of the last variant refuses all of them.
     forged.headers.reverse()
     forged.variants[:] = [honest, forged.variants[0]]
     forged.contents[:] = _contents_of(forged)
