@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# A Swift toolchain for a Debian without one: that of a newer Debian, in a folder of its own (3 GB, two
-# minutes, as root). Then tests/handover/app/test_toolchain.py runs:
+# Installs the Swift toolchain of a newer Debian in a separate folder (3 GB, two minutes, as root).
+# Then tests/handover/app/test_toolchain.py runs:
 #
 #     tools/debian_swift.sh /opt/swift && PATH=/opt/swift/bin:$PATH uv run pytest tests/handover/app
 #     tools/debian_swift.sh remove /opt/swift
 #
 # A second run changes nothing. Folders of the machine are mounted into the toolchain's root only for
-# a process that asks for them and only in that process's own mount namespace, so that nothing stays
-# mounted and a removal of the folder reaches no file of the machine.
+# processes that use them, in a mount namespace of each, so that nothing stays mounted and a removal
+# of the folder deletes no file of the machine.
 set -euo pipefail
 usage="usage: tools/debian_swift.sh [remove] FOLDER"
 remove=
@@ -17,7 +17,7 @@ folder=$(realpath -m "$1")
 root=$folder/root
 partial=$folder/root.partial
 
-# An earlier version of this script mounted folders of the machine for good.
+# An earlier version of this script mounted folders of the machine permanently.
 mounted=$(awk -v below="$folder/" 'index($5, below) == 1 { print $5 }' /proc/self/mountinfo)
 if [ -n "$mounted" ]; then
   echo "$folder has mounted folders of this machine in it. Unmount them first:" >&2
@@ -27,7 +27,7 @@ fi
 
 if [ -n "$remove" ]; then
   [ -e "$folder" ] || exit 0
-  # Nothing but what this script makes is removed.
+  # Only files that this script makes are removed.
   if [ ! -f "$folder/bin/swift" ] && [ ! -d "$partial" ]; then
     echo "$folder is not a folder of tools/debian_swift.sh: it has no bin/swift" >&2
     exit 1
@@ -38,7 +38,7 @@ if [ -n "$remove" ]; then
   exit 0
 fi
 
-# On the outside, usr/bin/swift is a link to nothing: it is absolute.
+# Outside of the root, the absolute link usr/bin/swift leads to nothing.
 if [ ! -e "$root/usr/libexec/swift/bin/swift" ]; then
   command -v debootstrap >/dev/null ||
     DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends debootstrap
@@ -55,7 +55,7 @@ fi
 mkdir -p "$folder/bin"
 cat >"$folder/bin/swift" <<END
 #!/bin/sh
-# Runs Swift of $root, which sees the machine's folders but for those of the system.
+# Runs Swift of $root, which sees the machine's folders except those of the system.
 exec unshare --mount --propagation private /bin/sh -c '
   root=\$1; shift
   for shared in /*; do

@@ -2,7 +2,7 @@
 import PackageDescription
 
 #if canImport(AppleProductTypes)
-// Xcode and Swift Playgrounds make an app for the iPhone and the iPad of this.
+// Xcode and Swift Playgrounds make an app for the iPhone and the iPad from this package.
 import AppleProductTypes
 
 let products: [Product] = [
@@ -14,7 +14,7 @@ let products: [Product] = [
     )
 ]
 #else
-// `swift build` on a Mac makes a program of it, whose microphone is the terminal's.
+// `swift build` on a Mac makes a program, which uses the microphone of the terminal.
 let products: [Product] = [.executable(name: "Dictation", targets: ["Dictation"])]
 #endif
 

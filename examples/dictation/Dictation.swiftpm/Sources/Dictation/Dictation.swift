@@ -3,14 +3,14 @@ import Combine
 import CoreML
 import Foundation
 
-/// Listens, and has what was said. An utterance ends by itself after a silence.
+/// Listens, and keeps the text of the utterances. An utterance ends after a silence.
 @MainActor
 final class Dictation: ObservableObject {
     /// Finished utterances, in order.
     @Published private(set) var utterances: [String] = []
-    /// The words so far of the one that is going on.
+    /// The words so far of the current utterance.
     @Published private(set) var partial = ""
-    /// Why there are no words.
+    /// The reason why there are no words.
     @Published private(set) var problem: String?
     /// Whether the model is loaded.
     @Published private(set) var ready = false
@@ -24,7 +24,7 @@ final class Dictation: ObservableObject {
         let resources = (Bundle.module.resourceURL ?? Bundle.module.bundleURL)
             .appendingPathComponent("Resources")
         let artifact = try ASRArtifact(named: "speech", in: resources)
-        // In the background iOS lets no app use the GPU.
+        // iOS does not permit use of the GPU in the background.
         let model = try await ASRCoreMLModel(
             contentsOf: try artifact.model(), manifest: artifact.manifest,
             computeUnits: .cpuAndNeuralEngine

@@ -1,6 +1,6 @@
 import SwiftUI
 
-/// What was said, and the button that listens.
+/// The text of the utterances, and the button that starts and stops listening.
 struct DictationView: View {
     @ObservedObject var dictation: Dictation
 
