@@ -1,1 +1,1 @@
-"""The model families that can be built, one folder each."""
+"""The architectures: families of models that asrbuild can build, one folder each."""

@@ -1,14 +1,14 @@
 """The protocol of an architecture, and the search for one.
 
-An architecture is a folder beside this file with a module ``architecture.py`` that has the names of
-:class:`Architecture`. Nothing lists it: the folder is found. Its section of the recipe comes from
-its own ``conf/source/<kind>.yaml``. A build meets its functions in this order:
+An architecture is a folder next to this file with a module ``architecture.py`` that has the names
+of :class:`Architecture`. No list names it: the folder is found. Its section of the recipe comes
+from its own ``conf/source/<kind>.yaml``. A build calls its functions in this order:
 
     settle ► front_end, signature ► export ► start ─┐
                                   └► convert ────────┴► proof ► landmarks, if a gate fails
 
-Nothing here imports numpy, and an ``architecture.py`` imports nothing heavy at its top: a build
-with nothing to do asks for keys and files only.
+This module does not import numpy, and an ``architecture.py`` imports nothing heavy at its top: a
+build with nothing to do requires only keys and files.
 """
 
 from __future__ import annotations
@@ -36,14 +36,13 @@ _MODULE = "architecture.py"
 
 @dataclass(frozen=True)
 class Fact:
-    """One thing that a source states of itself.
+    """A fact that a source states about its model.
 
     Args:
-        name: the recipe's key that takes the value; of a fact that no key takes, a name without a
-            dot.
+        name: the recipe's key for the value; for a fact without a key, a name without a dot.
         value: a number, text, truth value, or the labels of the alphabet in order.
         file: the file that states it.
-        place: where in the file: a node, a line, a variable.
+        place: the place in the file: a node, a line, a variable.
     """
 
     name: str
@@ -56,7 +55,7 @@ class Fact:
 
 
 def shown(value: Any) -> str:
-    """A fact's value in one line: of an alphabet the labels in order, each in quotes."""
+    """A fact's value in one line; for an alphabet, the quoted labels in order."""
     if isinstance(value, (list, tuple)):
         labels = " ".join(repr(label) for label in value)
         return f"{len(value)} labels: {labels}"
@@ -65,16 +64,13 @@ def shown(value: Any) -> str:
 
 @dataclass(frozen=True)
 class Found:
-    """An architecture's findings about a source.
-
-    Args:
-        files: by label; ``graph`` is the file that the original runtime runs, where the source is
-            one, and labels of other weights begin with ``checkpoint``.
-        facts: what the source states of itself.
+    """The model that an architecture found in a source. Args: files: label -> file; ``graph`` is a
+    source that the original runtime runs itself, and labels of other weights begin with
+    ``checkpoint``. facts: the facts that the source states.
         alphabet: the labels of the model.
         values: dotted key of the recipe -> its value, for keys that were null.
-        repeated: keys of the recipe that repeat what the source states.
-        steps: steps of a call, where the source takes no other number.
+        repeated: keys of the recipe that repeat facts of the source.
+        steps: the only number of steps that a call can have; None: any.
     """
 
     files: Mapping[str, Path]
@@ -91,8 +87,8 @@ class Original:
 
     Args:
         file: the model in that runtime's own format.
-        made_of: what ``file`` was exported from, where asrbuild exported it: the runtime's own
-            reader reads it too and compares. None where ``file`` is the source itself.
+        made_of: the source of an exported ``file``, which the runtime's own reader also reads and
+            compares; None if ``file`` is the source itself.
     """
 
     file: Path
@@ -101,13 +97,13 @@ class Original:
 
 @dataclass(frozen=True)
 class FrontEnd:
-    """The computation of the features; durations in ms, as the recipe states them.
+    """The front end of a network, which computes features; durations in ms, as in the recipe.
 
     Args:
-        settings: of the kind of features; of :class:`asrbuild.speech.features.kinds.Samples` where
-            the network takes samples.
-        window_ms, step_ms: of a frame; 0 and that of a sample where the network takes samples.
-        place: who computes them: the app, or the package, which then takes samples.
+        settings: the settings of the features, or
+            :class:`asrbuild.speech.features.kinds.Samples` if the network takes samples.
+        window_ms, step_ms: those of a frame; for samples, 0 and the duration of a sample.
+        place: the place of the computation: the app, or the package, which then takes samples.
     """
 
     settings: Any
@@ -117,7 +113,7 @@ class FrontEnd:
 
     @property
     def fed(self) -> Any:
-        """The settings of what a package is fed with: its features, or samples."""
+        """The settings of the package's input: features or samples."""
         if self.place == "app":
             return self.settings
         from asrbuild.speech.features.kinds import Samples
@@ -127,7 +123,7 @@ class FrontEnd:
 
 @dataclass(frozen=True)
 class Card:
-    """A package's texts about its model; ``language`` is empty where it is not known."""
+    """The texts of a package about its model; ``language`` is empty if it is unknown."""
 
     author: str
     license: str
@@ -137,7 +133,7 @@ class Card:
 
 @dataclass(frozen=True)
 class Landmark:
-    """A value inside the original that a package has too; ``rows``: (steps, width) of a case."""
+    """An inner value of the original that a package has too; ``rows``: (steps, width) of a case."""
 
     node: str
     layer: str
@@ -146,15 +142,14 @@ class Landmark:
 
 @dataclass(frozen=True)
 class OwnSection:
-    """A section at the recipe's root that one architecture owns, as DeepSpeech owns ``export``.
+    """A section at the recipe's root that one architecture owns, like DeepSpeech's ``export``.
 
     Args:
         schema: its dataclass.
-        steps: its key with the steps of a call that the original is exported for: -1 for any
-            number, null for those of the package.
-        silent: keys, and beginnings of keys, that have no word in a default name: they change no
-            package.
-        later: keys that older recipes do not have; they are not recorded with their default.
+        steps: its key with the steps of a call of the exported original: -1 for any number, null
+            for those of the package. silent: keys, and prefixes of keys, without a word in a
+            default name, because they do not change the package. later: keys that older recipes
+            lack; they are not recorded with their default.
     """
 
     schema: Callable[[], Any]
@@ -173,13 +168,13 @@ class SourceFiles(Protocol):
     def digests(self) -> Mapping[str, str]: ...
 
     @property
-    def alphabet(self) -> Any: ...  # the Tokens of Found, of the architecture's own type
+    def alphabet(self) -> Any: ...  # the Tokens of Found, with the architecture's own type
 
 
 class Architecture(Protocol):
-    """The names of an ``architecture.py``.
+    """The protocol of an architecture: the names that its ``architecture.py`` must have.
 
-    ``config`` is the architecture's section of the recipe (``SECTION``), with every value settled.
+    ``config`` is the architecture's section of the recipe (``SECTION``), with every value known.
     """
 
     #: Values of ``source.kind``.
@@ -198,17 +193,17 @@ class Architecture(Protocol):
     THREAD_MODULES: tuple[str, ...]
     #: The layers that ``coreml.compress_layers`` can name.
     LAYERS: Layers
-    #: In words: the original (``TensorFlow graph``), its runtime (``TensorFlow``) and the format of
-    #: its file (``frozen graph``).
+    #: Names for messages: the original (``TensorFlow graph``), its runtime (``TensorFlow``) and the
+    #: format of its file (``frozen graph``).
     ORIGINAL: str
     RUNTIME: str
     FORMAT: str
-    #: Stage (``convert``, ``reference``) -> distributions whose versions shape its result, beyond
-    #: those that every architecture has.
+    #: Stage (``convert``, ``reference``) -> distributions whose versions shape its result, in
+    #: addition to those of every architecture.
     LIBRARIES: Mapping[str, tuple[str, ...]]
-    #: Whether the original runs call by call, as the package does, padding and states included, and
-    #: not once a recording. A network that is not causal requires that: rows of its padded calls
-    #: are not those of the recording. See :mod:`asrbuild.proof.calls` for the cases that it gets.
+    #: Whether the original runs call by call, like the package, with padding and states, and not
+    #: once a recording. A network that is not causal requires it: the rows of its padded calls
+    #: differ from those of the recording. See :mod:`asrbuild.proof.calls` for its cases.
     CALLS: bool
     #: Whether the package is always made from the original that :meth:`export` wrote.
     CONVERTS_EXPORTED: bool
@@ -216,10 +211,10 @@ class Architecture(Protocol):
     CARD_KEYS: tuple[str, ...]
 
     def settle(self, recipe: Any, cache_root: Path, keep: bool) -> Found:
-        """Finds the model of a composed recipe, and settles the keys that are null.
+        """Finds the model of a composed recipe, and the values for keys that are null.
 
         Args:
-            cache_root: where digests and facts are remembered; ``keep``: whether to write there.
+            cache_root: keeps digests and facts; ``keep``: whether to write there.
 
         Raises:
             AsrbuildError: a file is missing or damaged, or a key contradicts it.
@@ -227,15 +222,15 @@ class Architecture(Protocol):
         ...
 
     def question(self, recipe: Any, cache_root: Path) -> tuple[Path, tuple[Fact, ...], list[str]]:
-        """The source's file, what it states, and the keys that it does not state: to show them."""
+        """The source's file, its facts, and the keys that it does not state."""
         ...
 
     def signature(self, config: Any) -> Signature:
-        """Inputs, outputs, states, and how time runs; sizes that only weights state are None."""
+        """The signature of the network; sizes that only the weights have are None."""
         ...
 
     def front_end(self, config: Any) -> FrontEnd:
-        """The computation of the features."""
+        """The front end of the network."""
         ...
 
     def card(self, recipe: Any) -> Card:
@@ -243,14 +238,14 @@ class Architecture(Protocol):
         ...
 
     def problems(self, config: Any) -> Iterator[AsrbuildError]:
-        """An error, with its key and fix, for each value that no such model has.
+        """Yields an error for each impossible value of the section.
 
-        Before the source is read ``config`` has nulls, which are no problem.
+        Before the source is read ``config`` has nulls, which are valid.
         """
         ...
 
     def check_request(self, request: ConversionRequest, frontend: str) -> None:
-        """Refuses a package that this network cannot become.
+        """Raises if this network cannot become the package of a request.
 
         Raises:
             AsrbuildError: naming the key of the recipe.
@@ -260,11 +255,11 @@ class Architecture(Protocol):
     def check_source(
         self, source: SourceFiles, outputs: Sequence[str], lengths: Sequence[int | None]
     ) -> None:
-        """Refuses a source that cannot become what is asked, before anything is converted.
+        """Raises, before the conversion, if a source cannot become the package of a recipe.
 
         Args:
-            outputs: of the package.
-            lengths: every number of steps that a call has; None: any.
+            outputs: the outputs of the package.
+            lengths: every number of steps that a call can have; None: any.
 
         Raises:
             AsrbuildError: naming the key of the recipe.
@@ -280,11 +275,11 @@ class Architecture(Protocol):
         frontend: str,
         exported: Callable[[], Path],
     ) -> None:
-        """Writes the package; ``exported`` waits for the file of the original."""
+        """Writes the package; ``exported()`` waits for the original's file and returns it."""
         ...
 
     def original(self, source: SourceFiles) -> Original | None:
-        """The source, where the original runtime runs it itself; None: the original is exported."""
+        """The source, if the original runtime runs it itself; None: the original is exported."""
         ...
 
     def export(self, source: SourceFiles, config: Any, file: Path) -> None:
@@ -306,13 +301,13 @@ class Architecture(Protocol):
         """The original of a published artifact, to bisect it.
 
         Args:
-            recipe: as the manifest records it.
+            recipe: the recipe in the manifest.
             graph: the original's file, if the user gives it.
             checkpoint: the weights that it was exported from, if the user gives them.
-            folder: where it may be exported again.
+            folder: a folder for exporting it again.
 
         Raises:
-            AsrbuildError: it is not given, and cannot be found.
+            AsrbuildError: the original is neither given nor found.
         """
         ...
 
@@ -320,33 +315,35 @@ class Architecture(Protocol):
         """Runs the original in a process of its own.
 
         Args:
-            cases: an npz, name -> (steps, ...); where ``CALLS``, of calls.
+            cases: an npz, name -> (steps, ...); with ``CALLS``, its arrays are those of calls.
         """
         ...
 
     def read(self, out: Path) -> dict[str, Result]:
-        """Reads what that process wrote, by case."""
+        """Reads the results of that process: case -> result."""
         ...
 
     def landmarks(
         self, original: Original, features: Array
     ) -> tuple[Sequence[Landmark], Mapping[str, Array]]:
-        """Values inside the original, in order, and its states after each step by output name,
-        (steps, width); both may be empty.
+        """Inner values of the original in order, and its states after each step; both may be empty.
+
+        States have the shape (steps, width), by name of the output.
 
         Raises:
-            AsrbuildError: the original is not laid out as this architecture's.
+            AsrbuildError: the original does not have the structure of this architecture.
         """
         ...
 
     def landmarks_of_call(
         self, original: Original, config: Any, call: Mapping[str, Array]
     ) -> Sequence[Landmark]:
-        """The values inside the original in one call, where ``CALLS``, by its own names and in the
-        order of its nodes; empty where its runtime does not give them.
+        """With ``CALLS``: the inner values of the original in one call, in the order of its nodes.
+
+        They have the original's own names; empty if its runtime does not give them.
 
         Args:
-            call: every input of the package by name.
+            call: name -> value of every input of the package.
         """
         ...
 
@@ -358,9 +355,9 @@ def section(schema: type[Section], values: Mapping[str, Any], key: str) -> Secti
     """An architecture's section of the recipe as its own dataclass.
 
     Args:
-        schema: the dataclass, with a default for every key that may be left out.
-        values: the section as the recipe has it.
-        key: the section's own key, to name what is wrong.
+        schema: the dataclass, with a default for every optional key.
+        values: the section in the recipe.
+        key: the section's own key, for errors.
 
     Raises:
         AsrbuildError: a key is unknown or missing, or a value has another type.
@@ -383,13 +380,13 @@ def section(schema: type[Section], values: Mapping[str, Any], key: str) -> Secti
 
 @functools.cache
 def names() -> tuple[str, ...]:
-    """The folders that hold an architecture."""
+    """The names of all architectures, which are folders."""
     return tuple(sorted(path.parent.name for path in _FOLDER.glob(f"*/{_MODULE}")))
 
 
 @functools.cache
 def architecture(name: str) -> Architecture:
-    """The architecture of a folder."""
+    """The architecture of this name."""
     return cast(
         Architecture, importlib.import_module(f"asrbuild.architectures.{name}.architecture")
     )
@@ -401,10 +398,10 @@ def kinds() -> tuple[str, ...]:
 
 
 def name_of_kind(kind: str) -> str:
-    """The folder whose architecture takes sources of this kind.
+    """The name of the architecture for sources of a kind.
 
     Raises:
-        AsrbuildError: there is none.
+        AsrbuildError: there is no such architecture.
     """
     found = next((name for name in names() if kind in architecture(name).KINDS), None)
     if found is None:
@@ -417,17 +414,17 @@ def name_of_kind(kind: str) -> str:
 
 
 def own_sections() -> dict[str, tuple[str, OwnSection]]:
-    """Each section at the recipe's root that an architecture owns -> that one's folder, and it."""
+    """Section at the recipe's root -> the architecture that owns it, and the section."""
     each = {name: architecture(name) for name in names()}
     return {one.SECTION: (name, one.OWN) for name, one in each.items() if one.OWN is not None}
 
 
 @functools.cache
 def layer_defaults() -> Mapping[str, str | None]:
-    """Every layer that some architecture names -> how its weights are stored by default.
+    """Every layer of any architecture -> its default compression.
 
     Raises:
-        ValueError: two architectures have one name for layers of different defaults.
+        ValueError: two architectures have a layer of the same name with different defaults.
     """
     found: dict[str, str | None] = {}
     for name in names():
@@ -439,13 +436,13 @@ def layer_defaults() -> Mapping[str, str | None]:
 
 
 def to_record(architecture: Architecture, config: Any) -> dict[str, Any]:
-    """As much of a recorded recipe as :func:`of_recorded` reads, for a manifest not yet built."""
+    """The part of a recorded recipe that :func:`of_recorded` reads, for an incomplete manifest."""
     source = {"kind": architecture.KINDS[0]}
     return {"source": source | ({"config": config} if isinstance(config, Mapping) else {})}
 
 
 def of_recorded(recipe: Mapping[str, Any]) -> tuple[Architecture, Any]:
-    """The architecture of a recipe as a manifest records it, and its section of that recipe."""
+    """The architecture of a recorded recipe, and its section of that recipe."""
     kind = recipe.get("source", {}).get("kind", "checkpoint")
     found = architecture(name_of_kind(kind))
     section: Any = recipe

@@ -1,10 +1,10 @@
 """Measures how a model's rows follow its input, by running the original in a process of its own.
 
-The process is the architecture's worker, which gets a question in the place of cases.
+The process is the architecture's worker, which gets a question instead of cases.
 
-What is measured: the time axis of each output, the rule of its rows, what its numbers are, whether
-a row depends on later steps and how far, and what padding at the end does to it. Steps far from a
-row are replaced by noise ten times as loud; a row that does not change does not see them.
+It measures the time axis of each output, the rule of its rows, the kind of its numbers, the steps
+that a row depends on, and the effect of padding at the end. Steps far from a row are replaced by
+noise ten times as loud; a row that does not change does not depend on them.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ _SUM = 1e-2  # what half precision leaves of 1 in a sum of probabilities
 
 @dataclass(frozen=True)
 class Question:
-    """One question to a network: what it is fed.
+    """A question to a worker: the inputs for measuring a network.
 
     Args:
-        input: the features or samples, whose axis ``axis`` is time.
-        shape: of that input, null at the time axis where it is open.
+        input: the input with features or samples, whose axis ``axis`` is time.
+        shape: its shape, null at an open time axis.
         start: a length that gives at least one row.
         others: further inputs -> their shapes; they get zeros.
-        lengths: inputs that take the number of steps.
-        decoded: the output that is decoded; None: the first with numbers of several classes.
+        lengths: inputs with the number of steps.
+        decoded: the decoded output; None: the first one with numbers of several classes.
     """
 
     input: str
@@ -57,13 +57,13 @@ class Measured:
     """The measured facts; steps of the input, rows of the output.
 
     Args:
-        decoded: the output that is decoded.
+        decoded: the decoded output.
         axes: output -> its shape, null at the time axis.
-        kind: what the numbers of the decoded output are.
+        kind: the kind of the decoded output's numbers.
         steps, add, most: the rule of its rows.
-        causal: whether a row depends on the steps up to its own alone.
-        left, right: steps before and after its own that a row depends on; None: on all of them.
-        neutral: whether padding, with the real length given, leaves the real rows as they are.
+        causal: whether a row depends only on steps up to its own.
+        left, right: steps before and after its own that a row depends on; None: all.
+        neutral: whether padding leaves the other rows unchanged, if the real length is given.
     """
 
     decoded: str
@@ -82,11 +82,11 @@ def measure(module: str, runtime: str, arguments: Sequence[str], question: Quest
     """Starts a worker with a question and waits for its answer.
 
     Args:
-        module, runtime: the worker, and what it runs the model in.
+        module, runtime: the worker's module, and the name of its runtime.
         arguments: its command line, which names the model.
 
     Raises:
-        AsrbuildError: the original does not run, or its rows follow no rule.
+        AsrbuildError: the original does not run, or its rows do not follow a rule.
     """
     with tempfile.TemporaryDirectory(prefix="asrbuild-measure-") as folder:
         cases, out = Path(folder, "cases.npz"), Path(folder, "out.npz")
@@ -107,7 +107,7 @@ def measure(module: str, runtime: str, arguments: Sequence[str], question: Quest
 
 
 def answer_of(session: Session, question: str) -> dict[str, Array]:
-    """A worker's results: the answer as JSON in an array without axes."""
+    """The results of a worker for a question: the answer as JSON in an array without axes."""
     model = _Model(session, Question(**json.loads(question)))
     return {"answer": np.array(json.dumps(asdict(model.measured())))}
 
@@ -137,6 +137,7 @@ class _Model:
         return values[tuple(index)]
 
     def measured(self) -> Measured:
+        """Measures all facts."""
         whole = self.run(self.noise)
         axes = self.axes(whole)
         decoded = self.question.decoded or next(
@@ -154,7 +155,7 @@ class _Model:
         )
 
     def axes(self, whole: dict[str, Array]) -> dict[str, list[int | None]]:
-        """Shapes of the outputs, null where they follow the input's length."""
+        """Output -> shape, null for an axis that depends on the input's length."""
         if self.fixed:
             shapes: dict[str, list[int | None]] = {n: [*a.shape] for n, a in whole.items()}
             for shape in shapes.values():
@@ -184,7 +185,7 @@ class _Model:
         return measure_rows(count, self.question.start, self.question.start * _FAR)
 
     def context(self, decoded: str, time: int, rule: Rows) -> tuple[bool, int | None, int | None]:
-        """Whether the rows are causal, and how many steps before and after a row it depends on."""
+        """Whether rows are causal, and how many steps before and after a row it depends on."""
         rows = np.moveaxis(self.run(self.noise)[decoded], time, 0)
         end, begin = self.length * 3 // 4, self.length // 4
         after = np.concatenate(
@@ -192,7 +193,7 @@ class _Model:
             axis=self.question.axis,
         )
         first = _changed(rows, np.moveaxis(self.run(after)[decoded], time, 0))[0]
-        if len(rows) == 1:  # a call is one row: nothing lies before or after it
+        if len(rows) == 1:  # a call has one row, so nothing is before or after it
             return True, 0, 0
         ahead = rule.of(end) - first
         before = np.concatenate(
@@ -226,7 +227,7 @@ def _differs(rows: Array, others: Array) -> Array:
 
 
 def _changed(rows: Array, others: Array) -> tuple[int, int]:
-    """The first and the last row that differ; none: as if the rows after the end did."""
+    """The first and the last row that differ; if none differs, the end."""
     found = np.flatnonzero(_differs(rows, others))
     return (int(found[0]), int(found[-1])) if len(found) else (len(rows), -1)
 

@@ -1,10 +1,11 @@
-"""The original model run by its own runtime, in a process of its own, as the reference of a proof.
+"""Runs the original in its own runtime, in a process of its own, as the reference of a proof.
 
-A build imports no such runtime itself. A worker is a module that ends in ``sys.exit(serve(run))``;
-:func:`start` starts it with a file of cases and :class:`OriginalRun` waits for its results, an npz:
+The build itself does not import that runtime. A worker is a module that ends in
+``sys.exit(serve(run))``; :func:`start` starts it with a file of cases, and :class:`OriginalRun`
+waits for its results, an npz:
 
-    <case>/<output>         what an output gave; of a state, its value after the last step
-    <case>/steps/<output>   a state after every step, (steps, ...), where the network is causal
+    <case>/<output>         the value of an output; for a state, that after the last step
+    <case>/steps/<output>   a state after every step, (steps, ...), if the network is causal
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ _STEPS = "/steps"
 class Result:
     """The original's results for one case.
 
-    ``outputs``: by name. ``steps``: state output -> its value after every step, (steps, ...).
+    ``outputs``: name -> value. ``steps``: output of a state -> its value after every step, (steps,
+    ...).
     """
 
     outputs: Mapping[str, Array]
@@ -55,10 +57,10 @@ class OriginalRun:
     runtime: str
 
     def wait(self, timeout: float | None = None) -> Path:
-        """Waits for the results' file.
+        """Waits for the file of results.
 
         Raises:
-            AsrbuildError: the worker's error, or it took longer than ``timeout`` seconds.
+            AsrbuildError: the worker's error, or the worker took longer than ``timeout`` seconds.
         """
         end = math.inf if timeout is None else time.monotonic() + timeout
         try:
@@ -66,7 +68,7 @@ class OriginalRun:
                 interrupts.check()
                 if time.monotonic() > end:
                     raise AsrbuildError(f"{self.runtime} did not finish in {timeout:g} s")
-        except BaseException:  # the process must not outlive the build
+        except BaseException:  # the process must end with the build
             self.stop()
             raise
         with self.log:
@@ -83,14 +85,14 @@ class OriginalRun:
             return None
 
     def stop(self) -> None:
-        """Ends the process; nothing is left half-written."""
+        """Ends the process, without partial files."""
         self.process.kill()
         self.process.wait()
         self.log.close()
 
 
 def _error_of(code: int, lines: list[str], runtime: str) -> AsrbuildError:
-    """The error that the process reported as its last line, or what is known of its death."""
+    """The error in the last line of the process, or an error about its end."""
     last = lines[-1] if lines else "no message"
     try:
         fields = json.loads(last)
@@ -106,7 +108,7 @@ def _error_of(code: int, lines: list[str], runtime: str) -> AsrbuildError:
 
 
 def start(module: str, runtime: str, out: Path, *arguments: str) -> OriginalRun:
-    """Starts a worker; ``arguments`` are its command line but for ``--out``."""
+    """Starts a worker; ``arguments`` is its command line without ``--out``."""
     command = processes.python_module(module, *arguments, "--out", str(out))
     # A pipe could fill up while the caller converts; `wait` and `stop` close the file.
     log = tempfile.TemporaryFile()  # noqa: SIM115
@@ -118,11 +120,11 @@ def serve(
     arguments: Sequence[str] | None = None,
     *options: str,
 ) -> int:
-    """The worker: calls ``run`` with its options and cases, and writes the arrays it returns.
+    """The main function of a worker: calls ``run`` with options and cases, and writes its arrays.
 
-    An error is printed as one JSON line, and 1 returned. ``options``: further ``--names``.
+    It prints an error as one JSON line and returns 1. ``options``: names of further options.
     """
-    # Ctrl-C ends it at once: a runtime that is being imported could swallow a KeyboardInterrupt.
+    # Ctrl-C ends it at once: the import of a runtime could swallow a KeyboardInterrupt.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     parser = argparse.ArgumentParser()
     for option in ("--cases", "--out"):
@@ -150,7 +152,7 @@ def serve(
 
 
 def read_results(path: Path) -> dict[str, Result]:
-    """Reads a results' file in the form that this module's docstring gives."""
+    """Reads a file of results in the form of this module's docstring: case -> result."""
     outputs: dict[str, dict[str, Array]] = {}
     steps: dict[str, dict[str, Array]] = {}
     with np.load(path, allow_pickle=False) as stored:
@@ -162,6 +164,6 @@ def read_results(path: Path) -> dict[str, Result]:
 
 
 def save_cases(path: Path, cases: Mapping[str, Array]) -> None:
-    """Writes a file of cases as :func:`serve` reads it."""
+    """Writes a file of cases for :func:`serve`."""
     arrays: dict[str, Any] = dict(cases)
     np.savez(path, **arrays)

@@ -1,7 +1,7 @@
-"""Runs calls on an original in its own runtime, carrying its states; for the worker processes.
+"""Runs calls on an original and carries its states, for worker processes.
 
 Cases are calls, ``<sequence>/<number>/<input>``, in the order of their numbers within a sequence.
-An input that is a state is in the first call alone; later ones get what the call before gave.
+Only the first call has the input of a state; later calls get the previous call's output.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from asrbuild.base.array import Array
 
 
 class Session(Protocol):
-    """A model in its runtime."""
+    """A model loaded in its runtime."""
 
     def run(self, feeds: Mapping[str, Array], call: str) -> dict[str, Array]:
         """The outputs of one call by name; ``call`` names it in errors."""
@@ -26,11 +26,11 @@ class Session(Protocol):
 def run_calls(
     session: Session, states: str | None, names: str | None, cases: Mapping[str, Array]
 ) -> dict[str, Array]:
-    """Every output of every call, ``<sequence>/<number>/<output>``: float32 or int32.
+    """Runs all calls; returns every output, ``<sequence>/<number>/<output>``, float32 or int32.
 
     Args:
         states: JSON, input -> the output that the next call takes.
-        names: JSON, a package's name of a tensor -> the model's, where they differ.
+        names: JSON, a tensor's name in the package -> its name in the model, if they differ.
     """
     renamed: Mapping[str, str] = json.loads(names or "{}")
     pairs: Mapping[str, str] = json.loads(states or "{}")
@@ -48,7 +48,7 @@ def run_calls(
 
 
 def _calls(cases: Mapping[str, Array]) -> dict[str, dict[str, Array]]:
-    """Inputs by call, in the order in which they run."""
+    """Call -> inputs, in the order of the calls."""
     calls: dict[str, dict[str, Array]] = {}
     for key in sorted(cases):
         call, _, port = key.rpartition("/")

@@ -1,8 +1,8 @@
-"""Conversion by ``coremltools.convert``, in a process of its own: it imports the model's runtime.
+"""Converts with ``coremltools.convert``, in a process that imports the model's runtime.
 
 A module that converts has a function that loads its model, and ends in :func:`serve_job`.
-coremltools makes a program of the network alone; its operations then go into a package like those
-of any other architecture, so that all that a recipe asks of a package holds here as well.
+coremltools makes a program of the network alone; its operations are then written into a package
+like those of any other architecture, so that every setting of a recipe works here as well.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from asrbuild.coreml.request import ConversionRequest, specification_version
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model as coremltools takes it.
+    """A loaded model for coremltools.
 
     Args:
-        source: coremltools' word for its kind.
-        inputs, outputs: its own names in their order, where that counts and all must be there.
+        source: coremltools' name of its kind.
+        inputs, outputs: its own names in order, if the order counts and all are required.
     """
 
     model: Any
@@ -55,13 +55,14 @@ def convert_in_process(
     what: str,
     fix: str,
 ) -> None:
-    """Writes the package ``destination`` of a model's file, by a module that converts.
+    """Writes the package ``destination`` of a model's file, with a module that converts.
 
     Args:
-        what: the model in words; ``fix``: what to do if it cannot be converted.
+        what: the model's name for messages; ``fix``: the fix if it cannot be converted.
 
     Raises:
-        AsrbuildError: coremltools cannot convert the model, or a package cannot hold it.
+        AsrbuildError: coremltools cannot convert the model, or Core ML does not support the
+        package.
     """
     check_steps(package_signature(config), request)
     with tempfile.TemporaryDirectory() as scratch:
@@ -88,7 +89,7 @@ def convert_in_process(
 
 
 def serve_job(job: str, load: Callable[[Path], Loaded]) -> None:
-    """Converts in this process, which imports the model's runtime."""
+    """Runs a job in this process, which imports the model's runtime."""
     # Ctrl-C ends it at once: a runtime that is being imported could swallow a KeyboardInterrupt.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     values = json.loads(Path(job).read_text("utf-8"))
@@ -117,7 +118,7 @@ def _convert(
 
 
 def _network(loaded: Loaded, config: OnnxConfig, request: ConversionRequest) -> Body:
-    """The operations that coremltools makes of the network, for each number of steps anew."""
+    """The body of the operations that coremltools makes, for each number of steps."""
     import coremltools as ct
 
     signature = signature_of(config)

@@ -1,1 +1,1 @@
-"""DeepSpeech: checkpoints, the inference graph, and frozen graphs made of them."""
+"""DeepSpeech: its checkpoints, frozen graphs and .tflite files."""

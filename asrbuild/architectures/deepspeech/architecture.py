@@ -1,7 +1,7 @@
 """DeepSpeech 0.6 to 0.9 and Coqui STT: training checkpoints, frozen graphs and .tflite files.
 
-The names of :class:`asrbuild.architectures.architecture.Architecture`; each function's work is in
-a module of its own.
+It implements :class:`asrbuild.architectures.architecture.Architecture`; each function is in a
+module of its own.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ THREAD_MODULES = (
 
 
 def settle(recipe: Any, cache_root: Path, keep: bool) -> Found:
-    """From the source's metadata, shapes, flags.txt and alphabet.txt."""
+    """Finds the model and its facts: in metadata, shapes, flags.txt and alphabet.txt."""
     from asrbuild.architectures.deepspeech.settle import settle
 
     return settle(recipe, cache_root, keep)
@@ -108,21 +108,21 @@ def question(recipe: Any, cache_root: Path) -> tuple[Path, tuple[Fact, ...], lis
 
 
 def signature(config: Any) -> Signature:
-    """The same for every DeepSpeech network; of samples where the front end is in the package."""
+    """The signature of every DeepSpeech network; of samples if the package has the front end."""
     if _place(config) == "app":
         return SIGNATURE
     return of_samples(front_end(config).settings)
 
 
 def _place(config: Any) -> Any:
-    """The place of the features; a manifest of 1.x leaves out that it is the app."""
+    """The place of the features, which manifests 1.x omit if it is the app."""
     if isinstance(config, Mapping):
         return config.get("features_place", "app")
     return getattr(config, "features_place", "app")
 
 
 def front_end(config: Any) -> FrontEnd:
-    """MFCC as DeepSpeech's clients compute them: 40 bands from 20 Hz."""
+    """The front end of DeepSpeech's clients: MFCC with 40 bands from 20 Hz."""
     from asrbuild.speech.mfcc import FeatureSettings
 
     settings = FeatureSettings(
@@ -138,7 +138,7 @@ def front_end(config: Any) -> FrontEnd:
 
 
 def card(recipe: Any) -> Card:
-    """The words of DeepSpeech's export flags."""
+    """The texts of DeepSpeech's export flags."""
     export = recipe.export
     return Card(
         export.export_author_id,
@@ -149,7 +149,7 @@ def card(recipe: Any) -> Card:
 
 
 def check_request(request: ConversionRequest, frontend: str) -> None:
-    """Refuses what neither front end can make."""
+    """Raises for requests that neither front end supports."""
     check_layers(request)
     if request.fp32 not in (None, "none"):
         raise AsrbuildError(
@@ -167,7 +167,7 @@ def check_request(request: ConversionRequest, frontend: str) -> None:
 def check_source(
     source: SourceFiles, outputs: Sequence[str], lengths: Sequence[int | None]
 ) -> None:
-    """Refuses a frozen graph without the outputs, or of another number of steps."""
+    """Raises if a frozen graph lacks the outputs, or has another number of steps."""
     if "graph" not in source.files:
         return
     from asrbuild.architectures.deepspeech.graph_shape import check_steps
@@ -217,13 +217,13 @@ def convert(
 
 
 def original(source: SourceFiles) -> Original | None:
-    """The frozen graph of the source, if it is one; of a ``.tflite`` the graph made of it."""
+    """The source's frozen graph, or the graph made of its ``.tflite``; None for a checkpoint."""
     graph = source.files.get("graph")
     return None if graph is None else Original(graph, source.files.get("lite"))
 
 
 def export(source: SourceFiles, config: Any, file: Path) -> None:
-    """The frozen graph of a checkpoint, as DeepSpeech's own exporter lays it out."""
+    """Writes the frozen graph of a checkpoint, equal to that of DeepSpeech's own exporter."""
     from asrbuild.architectures.deepspeech.export import write_frozen_graph
     from asrbuild.architectures.deepspeech.flags import ExportFlags
     from asrbuild.architectures.deepspeech.weights import load_weights
@@ -248,7 +248,7 @@ def recover(
     checkpoint: Path | None,
     folder: Path,
 ) -> Original:
-    """The frozen graph that is given, or exported again from a checkpoint; the demo has its own."""
+    """The given frozen graph, or one exported from the given checkpoint; the demo has its own."""
     from asrbuild.base.places import resolve_file
 
     if graph is not None:
@@ -275,7 +275,7 @@ def recover(
 
 
 def start(original: Original, config: Any, cases: Path, out: Path) -> OriginalRun:
-    """TensorFlow on the graph, the LSTM's states at every step included."""
+    """Runs TensorFlow on the graph, with the LSTM's states after every step."""
     from asrbuild.architectures.deepspeech.reference import start_reference, state_nodes
 
     if _place(config) == "package":
@@ -285,7 +285,7 @@ def start(original: Original, config: Any, cases: Path, out: Path) -> OriginalRu
 
 
 def _features(cases: Path, settings: FeatureSettings, folder: Path) -> Path:
-    """Cases of samples as the graph takes them; those too short for a frame are left out."""
+    """Writes the features of cases of samples; drops those too short for a frame."""
     import numpy as np
 
     from asrbuild.architectures.original import save_cases
@@ -317,5 +317,5 @@ def landmarks(
 def landmarks_of_call(
     original: Original, config: Any, call: Mapping[str, Array]
 ) -> Sequence[Landmark]:
-    """None: the original takes a whole recording."""
+    """Empty: the original takes a whole recording."""
     return []

@@ -1,9 +1,8 @@
 """Spares 12 % of a cold build (2.6 s of 21.7 s, n_hidden 2048): batches a graph of one utterance.
 
 A step of the LSTM reads all its weights, for one utterance or for six; so six at once take a third
-of the time. The graph is run as it is in the file, by the same kernels. Only the constants that say
-how many utterances there are get another value from outside, as any tensor of a TensorFlow 1 graph
-can::
+of the time. The graph is that of the file, run by the same kernels. Only the constants with the
+number of utterances are fed with another value, as any tensor of a TensorFlow 1 graph can be::
 
     Reshape to [-1, 1, n_hidden]  ->  [-1, 6, n_hidden]      around the LSTM, and of the logits
     Range(0, 1)                   ->  Range(0, 6)            which utterance's state is picked
@@ -27,16 +26,16 @@ _INPUTS = ("input_node", "input_lengths", "previous_state_c", "previous_state_h"
 
 @dataclass(frozen=True)
 class Batch:
-    """The constants of a graph that say how many utterances it takes.
+    """The constants of a graph with its number of utterances.
 
-    ``shapes``: of a ``Reshape``, name -> last dimension; ``counts``: of a ``Range``.
+    ``shapes``: name -> last dimension of a ``Reshape``; ``counts``: names of counts of a ``Range``.
     """
 
     shapes: Mapping[str, int]
     counts: tuple[str, ...]
 
     def feeds(self, utterances: int) -> dict[str, Array]:
-        """The values of these constants for so many utterances."""
+        """The values of these constants for a number of utterances."""
         shapes = {
             name: np.array([-1, utterances, last], np.int32) for name, last in self.shapes.items()
         }
@@ -44,7 +43,7 @@ class Batch:
 
 
 def find_batch(graph: Graph) -> Batch | None:
-    """The constants that say 1 where the graph means its one utterance; None where none do."""
+    """The constants of a graph that are 1 for its one utterance; None if it has none."""
     if not enabled("batching"):
         return None
     nodes = {node.name: node for node in graph.nodes}
@@ -83,7 +82,7 @@ def _counts_one(node: Node, nodes: Mapping[str, Node]) -> bool:
 
 
 def for_any_batch(graph: Graph) -> Graph:
-    """The graph with inputs that let any number of utterances in."""
+    """The graph with inputs for any number of utterances."""
 
     def relaxed(node: Node) -> Node:
         shape = node.attrs.get("shape")
@@ -99,9 +98,9 @@ class Piece:
     """The result of one run of the graph for one utterance.
 
     Args:
-        logits: probabilities of its real steps, (T', V).
+        logits: probabilities of its steps without padding, (T', V).
         states: c and h after them, (1, H) each.
-        nodes: the other tensors that were asked for, with this utterance alone.
+        nodes: the other requested tensors, for this utterance alone.
     """
 
     logits: Array
@@ -117,17 +116,12 @@ def run_together(
     steps: int | None,
     n_hidden: int,
 ) -> dict[str, list[Piece]]:
-    """Runs all cases at once, each until its end, state carried on.
-
-    A short last chunk is filled up with zeros, and ``input_lengths`` says how many steps are real.
-
-    Args:
-        session: for several cases, of a graph ``for_any_batch``.
-        batch: None for one case.
-        cases: name -> features (T, window, coefficients).
-        nodes: more tensors that are wanted; of several cases only such as are (T, utterances, ...).
-        steps: the steps that a static graph takes at once; None for a dynamic one, which is run
-            from the end of one utterance to the end of the next.
+    """Runs all cases at once, each until its end, with carried state. A short last chunk is padded
+    with zeros, and ``input_lengths`` is its number of steps without padding. Args: session: a
+    session; for several cases, of a graph from ``for_any_batch``. batch: None for one case. cases:
+    name -> features (T, window, coefficients). nodes: further requested tensors; for several cases,
+    of the shape (T, utterances, ...). steps: the steps of a call of a static graph; None for a
+    dynamic graph, whose calls end where an utterance ends.
     """
     names = sorted(cases, key=lambda name: -len(cases[name]))
     ends = sorted({len(features) for features in cases.values()})
@@ -145,7 +139,7 @@ def run_together(
         chunk = np.zeros((len(parts), size, *parts[0].shape[1:]), np.float32)
         for row, part in enumerate(parts):
             chunk[row, : lengths[row]] = part[:size]
-        # The longest come first, so those that are left are the first rows.
+        # The longest come first, so the remaining utterances are the first rows.
         values = (chunk, lengths, c[: len(parts)], h[: len(parts)])
         feeds = dict(zip(_INPUTS, values, strict=True))
         feeds |= batch.feeds(len(parts)) if batch else {}

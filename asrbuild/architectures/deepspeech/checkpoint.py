@@ -32,9 +32,9 @@ STATE_FILES = {
 _PATH_LINE = re.compile(
     r"""^\s*model_checkpoint_path\s*:\s*(?:"((?:[^"\\]|\\.)*)"|'((?:[^'\\]|\\.)*)')""", re.MULTILINE
 )
-#: What of a checkpoint's files comes after its prefix.
+#: The part of the name of a checkpoint's file after its prefix.
 _SUFFIX = re.compile(r"\.(index|meta|data-\d{5}-of-\d{5})")
-#: TensorFlow's prefix of the checkpoints that scored best on the development set.
+#: TensorFlow's prefix for checkpoints with the best result on the development set.
 _BEST = "best_dev"
 
 
@@ -44,25 +44,25 @@ def find_checkpoint(checkpoint_dir: Path | str, load_evaluate: str = "auto") -> 
 
 
 def choose_checkpoint(checkpoint_dir: Path | str, load_evaluate: str = "auto") -> tuple[Path, str]:
-    """The prefix of a checkpoint in the folder that is named, and what chose it.
+    """The prefix of a folder's checkpoint, and the reason for the choice.
 
-    Its files are what their names say: none is a pointer, a page or empty.
+    It checks the kinds of its files: none is a pointer, a page or empty.
 
-    A state file gives the last component of a path only: training may have run elsewhere, and
-    under another system.
+    Only the last component of the path in a state file counts: training may have run elsewhere, and
+    on another system.
 
     Args:
-        checkpoint_dir: the folder that training wrote, a checkpoint's prefix or one of its files
+        checkpoint_dir: the folder of a training run, a checkpoint's prefix or one of its files
             (``best_dev-10``, ``best_dev-10.index``), or a state file.
-        load_evaluate: ``best``, ``last``, or ``auto``: best, and last where there is no best.
+        load_evaluate: ``best``, ``last``, or ``auto``: best, or last if there is no best.
 
     Returns:
-        The prefix, for which ``<prefix>.index`` and ``<prefix>.data-*`` exist; and in words what
-        names it.
+        The prefix, for which ``<prefix>.index`` and ``<prefix>.data-*`` exist; and the reason for a
+        person.
 
     Raises:
-        AsrbuildError: there is no such folder or checkpoint, or several and nothing says which, or
-            a file of it is of another kind.
+        AsrbuildError: the folder or checkpoint does not exist, the choice is ambiguous, or a file
+        is of another kind.
     """
     prefix, because = _choose(checkpoint_dir, load_evaluate)
     index, *parts = checkpoint_files(prefix)
@@ -116,7 +116,7 @@ def _whole_prefixes(folder: Path) -> list[Path]:
 
 
 def _offer(folder: Path) -> str:
-    """The fix that names the checkpoints of a folder."""
+    """A fix that names the checkpoints of a folder."""
     found = _whole_prefixes(folder)
     if not found:
         return (
@@ -128,7 +128,7 @@ def _offer(folder: Path) -> str:
 
 
 def _without_folder(named: Path) -> tuple[Path, str]:
-    """The checkpoint of a prefix, of one of its files, or of a state file."""
+    """The checkpoint for a prefix, one of its files, or a state file."""
     prefix = named.with_name(_SUFFIX.sub("", named.name))
     if _is_whole(prefix):
         return prefix, "source.checkpoint_dir names it"
@@ -167,7 +167,7 @@ def _without_state(folder: Path, load_evaluate: str) -> Path:
 
 
 def _prefix_of(state: Path) -> Path:
-    """The checkpoint beside a state file that has the last component of the path it names."""
+    """The checkpoint next to a state file with the last component of the path in that file."""
     require(state, CHECKPOINT_STATE)
     try:
         data = state.read_bytes()
@@ -185,7 +185,7 @@ def _prefix_of(state: Path) -> Path:
             fix=_offer(state.parent),
         )
     written = match[1] or match[2]
-    # A path of Windows may stand there with its backslashes doubled, as the format wants, or plain.
+    # The backslashes of a Windows path may be doubled, as the format requires, or plain.
     names = [re.split(r"[\\/]", path.rstrip("\\/"))[-1] for path in (_unescaped(written), written)]
     for name in dict.fromkeys(names):
         if name and _is_whole(state.with_name(name)):
@@ -200,7 +200,7 @@ def _prefix_of(state: Path) -> Path:
 
 
 def _unescaped(text: str) -> str:
-    """A string of protobuf's text format: non-ASCII bytes are written as three octal digits."""
+    """Decodes a string of protobuf's text format, whose non-ASCII bytes have three octal digits."""
 
     def one(match: re.Match[str]) -> str:
         octal = match[1]
@@ -220,7 +220,7 @@ def read_weights(prefix: Path | str) -> AcousticWeights:
         AsrbuildError: the checkpoint is damaged, is not a DeepSpeech acoustic model, or has a
             variable that is neither a weight of that network nor a record of training.
     """
-    # Here and not above: finding a checkpoint, which every build does, needs no arrays.
+    # Not at the top: finding a checkpoint, which every build does, requires no arrays.
     from asrbuild.architectures.deepspeech.network import (
         OPAQUE_KERNEL,
         network_variables,
@@ -252,9 +252,9 @@ def read_weights(prefix: Path | str) -> AcousticWeights:
 
 
 def _check_opaque(bundle: Bundle, names: Sequence[str]) -> None:
-    """cuDNN's own vector of the LSTM's weights is allowed beside them where it holds the same.
+    """Raises if cuDNN's own vector of the LSTM's weights is alone or differs from them.
 
-    Its layout: the matrices of the input and of the hidden state, gates i, f, c, o, (H, inputs)
+    Its layout: the matrices for the input and for the hidden state, gates i, f, c, o, (H, inputs)
     each; then the biases of both in that order. Source: ``CudnnParamsFormatConverterLSTM``.
     """
     import numpy as np

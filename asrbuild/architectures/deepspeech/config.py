@@ -9,7 +9,7 @@ from asrbuild.base.choices import choice
 
 @dataclass
 class ExportConfig:
-    """DeepSpeech's export flags, under DeepSpeech's names; null: as the source states it."""
+    """DeepSpeech's export flags, with DeepSpeech's names; null: the source's value."""
 
     n_steps: int | None = -1
     n_hidden: int | None = None

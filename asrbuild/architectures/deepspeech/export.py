@@ -1,10 +1,10 @@
-"""A frozen inference graph from weights, as DeepSpeech 0.7.1 exports it, without TensorFlow.
+"""Writes a frozen inference graph from weights, as DeepSpeech 0.7.1 does, without TensorFlow.
 
 Node names, operations, shapes and metadata are those of DeepSpeech's ``create_inference_graph`` run
 under TensorFlow 1.15 (with layer normalisation, that of 0.9.3): the LSTM is the ``BlockLSTM`` of
 ``LSTMBlockFusedCell`` with a sequence mask, and its final state is gathered at ``input_lengths``.
-Attributes that came after TensorFlow 1.15 are not written: the native client's TensorFlow does not
-know them, and then returns an empty text without an error.
+Attributes newer than TensorFlow 1.15 are not written: the native client's TensorFlow does not know
+them, and would return an empty text without an error.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from asrbuild.architectures.tensorflow.proto import (
 )
 from asrbuild.base.array import Array
 
-#: ``TF_GRAPH_DEF_VERSION`` of TensorFlow 1.15, whose operations the graph is made of.
+#: ``TF_GRAPH_DEF_VERSION`` of TensorFlow 1.15, whose operations the graph has.
 PRODUCER = 134
-#: TensorFlow 1.15 stores zeros of fewer elements than this as a constant, others as a ``Fill``.
+#: TensorFlow 1.15 stores fewer zeros than this as a constant, others as a ``Fill``.
 _SMALL_ZEROS = 1000
 
 
@@ -69,7 +69,7 @@ class _Builder:
         return self.const(name, array)
 
     def variable(self, name: str, value: Array) -> str:
-        """A variable as freezing leaves it: its value, and the read."""
+        """Adds a frozen variable: its value, and the read."""
         return self.add("Identity", f"{name}/read", self.const(name, value), T=FLOAT)
 
     def reshape(self, name: str, value: str, shape: Sequence[int]) -> str:
@@ -94,13 +94,14 @@ def write_frozen_graph(
     """Writes ``output_graph.pb``; the same arguments give the same bytes.
 
     Args:
-        weights: written from their own memory, never copied.
-        flags: what shapes the graph; checked against the weights.
+        weights: the weights, which are never copied.
+        flags: the settings of the graph, checked against the weights.
         alphabet_labels: text of each class but the blank, in order.
         destination: the file to write.
 
     Raises:
-        AsrbuildError: flags, weights and alphabet do not fit together, or the disk refuses.
+        AsrbuildError: flags, weights and alphabet do not fit together, or the file cannot be
+        written.
     """
     check_flags(flags, weights, len(alphabet_labels))
     write_graph(build_graph(weights, flags, alphabet_labels), destination)
@@ -109,7 +110,7 @@ def write_frozen_graph(
 def build_graph(
     weights: AcousticWeights, flags: ExportFlags, alphabet_labels: Sequence[str | bytes]
 ) -> Graph:
-    """The frozen graph as data, weights by reference."""
+    """The frozen graph as data, with references to the weights."""
     build = _Builder()
     _features(build, flags)
     batch, width = flags.batch_size, flags.n_hidden
@@ -141,7 +142,7 @@ def build_graph(
 
 
 def _features(build: _Builder, flags: ExportFlags) -> None:
-    """One window of samples [window_samples] to its coefficients ``mfccs`` [1, n_input]."""
+    """Adds the features: one window of samples [window_samples] to ``mfccs`` [1, n_input]."""
     samples = build.placeholder("input_samples", FLOAT, [flags.window_samples])
     column = build.expand("ExpandDims", samples, -1, FLOAT)
     spectrogram = build.add(
@@ -174,8 +175,9 @@ def _dense(
     weights: AcousticWeights,
     relu_clip: float | None,
 ) -> str:
-    """``x @ weights + bias``, then ``minimum(relu(...), relu_clip)`` unless that is None; then
-    the layer's normalisation, where it has one."""
+    """Adds a dense layer, with the clipped ReLU unless ``relu_clip`` is None, and its
+    normalisation. It is ``minimum(relu(x @ weights + bias), relu_clip)``, then normalised if the
+    layer is."""
     bias = build.variable(f"{layer}/bias", getattr(weights, f"{layer}_bias"))
     kernel = build.variable(f"{layer}/weights", getattr(weights, f"{layer}_weights"))
     x = build.add(
@@ -191,11 +193,14 @@ def _dense(
 
 
 def _normalised(build: _Builder, layer: str, x: str, gamma: Array, beta: Array) -> str:
-    """``gamma * (x - mean) / sqrt(variance + epsilon) + beta`` over a step's units, as
-    ``tf.contrib.layers.layer_norm`` computes it: ``tf.nn.moments``, ``batch_normalization``."""
+    """Adds ``gamma * (x - mean) / sqrt(variance + epsilon) + beta`` over a step's units.
+
+    Source: ``tf.contrib.layers.layer_norm``, with ``tf.nn.moments`` and ``batch_normalization``.
+    """
     offset = build.variable(f"{layer}/LayerNorm/beta", beta)
     scale = build.variable(f"{layer}/LayerNorm/gamma", gamma)
-    # The variables' scope is open a second time, so TensorFlow numbers the operations'.
+    # The scope of the variables is opened a second time, so TensorFlow numbers that of the
+    # operations.
     norm = build.within(f"{layer}_1/LayerNorm")
     mean = _mean(norm, "moments/mean", x)
     still = norm.add("StopGradient", "moments/StopGradient", mean, T=FLOAT)
@@ -225,7 +230,7 @@ def _lstm(
     weights: AcousticWeights,
     flags: ExportFlags,
 ) -> tuple[str, str, str]:
-    """Returns masked outputs [n_steps, batch, n_hidden] and the states after ``lengths`` steps."""
+    """Adds the LSTM; returns masked outputs [n_steps, batch, n_hidden] and the final states."""
     kernel = build.variable(f"{LSTM_SCOPE}/kernel", weights.lstm_kernel)
     bias = build.variable(f"{LSTM_SCOPE}/bias", weights.lstm_bias)
     cell = build.within(LSTM_SCOPE)
@@ -254,7 +259,7 @@ def _lstm(
     )
     cells, outputs = f"{block}:1", f"{block}:6"
     outputs = _mask(cell, outputs, lengths, steps, flags.n_hidden)
-    # With the previous state in front, index n is the state after n steps, 0 included.
+    # With the previous state in front, index n is the state after n steps, also for n = 0.
     before_c = cell.expand("ExpandDims_1", state_c, 0, FLOAT)
     all_c = _concat(cell, "concat", before_c, cells)
     before_h = cell.expand("ExpandDims_2", state_h, 0, FLOAT)
@@ -265,7 +270,7 @@ def _lstm(
 
 
 def _time_length(cell: _Builder, x: str, steps: int | None) -> str:
-    """The time axis of x: a constant, or read from x at run time."""
+    """The length of x's time axis: a constant, or read from x at run time."""
     if steps is not None:
         return cell.ints("SequenceMask/maxlen", steps)
     shape = cell.add("Shape", "Shape", x, T=FLOAT, out_type=INT32)
@@ -295,7 +300,7 @@ def _zeros(cell: _Builder, width: int) -> str:
 
 
 def _mask(cell: _Builder, outputs: str, lengths: str, steps: str, width: int) -> str:
-    """Outputs with 0 at and after each utterance's length."""
+    """The outputs with zeros from each utterance's length on."""
     mask = cell.within("SequenceMask")
     times = mask.add(
         "Range", "Range", mask.ints("Const", 0), steps, mask.ints("Const_1", 1), Tidx=INT32
@@ -340,7 +345,7 @@ def _metadata(build: _Builder, flags: ExportFlags, labels: Sequence[str | bytes]
 
 
 def pack_alphabet(labels: Sequence[str | bytes]) -> bytes:
-    """The client's form: count, then per label its index, its size and its UTF-8 bytes (uint16)."""
+    """The client's form of an alphabet: the count, then index, size and UTF-8 of each label."""
     packed = struct.pack("<H", len(labels))
     for index, label in enumerate(labels):
         text = label.encode() if isinstance(label, str) else label

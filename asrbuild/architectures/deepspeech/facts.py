@@ -1,7 +1,7 @@
-"""Facts of a DeepSpeech source: each value with its file, and its node or line there.
+"""Reads the facts of a DeepSpeech source: each value with its file, and its node or line.
 
-A graph states its settings in ``metadata_*`` constants, in the shape of ``input_node`` and in its
-other nodes; a checkpoint in the shapes of its variables, in ``flags.txt`` and in ``alphabet.txt``.
+The settings of a graph are in ``metadata_*`` constants, the shape of ``input_node`` and other
+nodes; those of a checkpoint in the shapes of its variables, ``flags.txt`` and ``alphabet.txt``.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ LANGUAGE = "export.export_language"
 ALPHABET = "source.alphabet_config_path"
 BYTES_OUTPUT = "source.bytes_output_mode"
 N_STEPS = "n_steps"
-#: Facts that no key of the recipe takes.
+#: Names of facts without a key of the recipe.
 N_OUTPUT = "n_output"
 GRAPH_VERSION = "graph_version"
-#: Upper edge of the mel bands in DeepSpeech 0.6, which leaves TensorFlow's default. Later versions
-#: set half the sample rate.
+#: Upper edge of the mel bands in DeepSpeech 0.6, TensorFlow's default; later versions have half the
+#: sample rate.
 _UPPER_HZ_06 = 4000.0
 #: Flags of DeepSpeech 0.6 that no later version has.
 _ONLY_06 = ("use_cudnn_rnn", "es_mean_th")
 #: ``metadata_version`` since DeepSpeech 0.7.
 _GRAPH_VERSION_07 = 6
-#: MFCC coefficients a frame: a constant of the training code of every DeepSpeech, no flag.
+#: MFCC coefficients of a frame: a constant, not a flag, in the training code of every version.
 _N_INPUT = 26
 _FLAGS = {
     "audio_sample_rate": SAMPLE_RATE,
@@ -74,7 +74,7 @@ _ALPHABET_FILE = "alphabet.txt"
 
 
 def same(first: Any, second: Any) -> bool:
-    """Whether two values are equal; numbers are compared as float32, as graphs store them."""
+    """Whether two values are equal; numbers are compared as float32, the type in graphs."""
     if isinstance(first, bool) or isinstance(second, bool) or not _numbers(first, second):
         return bool(first == second)
     return math.isclose(first, second, rel_tol=1e-6)
@@ -88,7 +88,7 @@ def graph_facts(path: Path) -> list[Fact]:
     """The facts of a frozen graph.
 
     Raises:
-        AsrbuildError: it is not a graph, has no ``input_node``, or its metadata are damaged.
+        AsrbuildError: the file is not a graph, has no ``input_node``, or has damaged metadata.
     """
     from asrbuild.architectures.tensorflow.graph import load_graph
 
@@ -148,7 +148,7 @@ def _clip(graph: Graph) -> Iterator[Fact]:
     found: dict[float, str] = {}
     for name, limit in clip_nodes(graph):
         found.setdefault(limit, name)
-    # Of several that differ none is the network's; converting it says so.
+    # Several different values are an error, which the conversion reports.
     if len(found) == 1:
         ((limit, name),) = found.items()
         yield Fact(RELU_CLIP, limit, "", f"node {name}")
@@ -192,7 +192,7 @@ def _labels(labels: list[bytes], place: str, graph: Graph) -> Iterator[Fact]:
 
 @contextmanager
 def _damaged(node: Node, graph: Graph) -> Iterator[None]:
-    """Names the metadata node that cannot be read."""
+    """Turns errors into one that names the damaged metadata node."""
     from asrbuild.base.protobuf import WireError
 
     try:
@@ -206,7 +206,7 @@ def _damaged(node: Node, graph: Graph) -> Iterator[None]:
 
 
 def _whole(item: Any) -> int:
-    """A whole number that is stored as a number or as text."""
+    """An integer that is stored as a number or as text."""
     number = float(item.decode() if isinstance(item, bytes) else item)
     if not number.is_integer():
         raise ValueError(f"{number} is not a whole number")
@@ -214,9 +214,9 @@ def _whole(item: Any) -> int:
 
 
 def _front_end(graph: Graph) -> Iterator[Fact]:
-    """The graph's own features, which DeepSpeech's clients compute with it.
+    """Facts about the graph's own features, which DeepSpeech's clients compute with it.
 
-    An attribute that is not written has the default of TensorFlow's operation.
+    A missing attribute has the default of TensorFlow's operation.
     """
     from asrbuild.architectures.deepspeech.frozen import scalar_constant
 
@@ -245,7 +245,7 @@ def variable_facts(prefix: Path) -> list[Fact]:
     """The facts that follow from the shapes of a checkpoint's variables.
 
     Raises:
-        AsrbuildError: the index is damaged, or not of a DeepSpeech acoustic model.
+        AsrbuildError: the index is damaged, or not that of a DeepSpeech acoustic model.
     """
     from asrbuild.architectures.deepspeech.checkpoint import read_weights
     from asrbuild.architectures.tensorflow.tensorbundle import open_bundle
@@ -296,17 +296,17 @@ def flag_facts(folder: Path) -> tuple[list[Fact], dict[str, Flag]]:
 
 
 def alphabet_fact(folder: Path, flags: dict[str, Flag], size: int) -> Fact | None:
-    """The labels of a checkpoint: of the first of these files that is there.
+    """The labels of a checkpoint, from the first of these files that exists.
 
-    1. ``alphabet.txt`` in the folder, where Coqui STT writes it;
-    2. the file that ``flags.txt`` names, by its last component, in the folder and beside it;
-    3. that file where it was, if the path is absolute;
-    4. ``alphabet.txt`` beside the folder, if it has as many labels as the model.
+    1. ``alphabet.txt`` in the folder, as Coqui STT writes it;
+    2. the file that ``flags.txt`` names, by its last component, in the folder and next to it;
+    3. the absolute path that ``flags.txt`` names;
+    4. ``alphabet.txt`` next to the folder, if it has as many labels as the model.
 
     Args:
         folder: the checkpoint folder.
         flags: from :func:`flag_facts`.
-        size: how many labels the model has.
+        size: number of the model's labels.
     """
     beside = Path(os.path.abspath(folder)).parent
     named = flags.get("alphabet_config_path")
@@ -331,7 +331,7 @@ def alphabet_fact(folder: Path, flags: dict[str, Flag], size: int) -> Fact | Non
 
 
 def absent_alphabet(folder: Path) -> str:
-    """The words of a message that name the missing alphabet of ``flags.txt``; may be empty."""
+    """A part of a message that names the missing alphabet of ``flags.txt``; may be empty."""
     named = flag_facts(folder)[1].get("alphabet_config_path")
     if named is None:
         return ""
@@ -339,11 +339,10 @@ def absent_alphabet(folder: Path) -> str:
 
 
 def exported_alphabet(prefix: Path) -> list[Fact]:
-    """The labels that a graph in the checkpoint's folder or beside it states, if it has the same
-    weights: it is an export of this checkpoint.
+    """The labels in an export of a checkpoint, a graph with the same weights in or near its folder.
 
     Raises:
-        AsrbuildError: two such graphs state other labels.
+        AsrbuildError: two exports state different labels.
     """
     found: list[Fact] = []
     for graph in exported_graphs(prefix):
@@ -357,7 +356,7 @@ def exported_alphabet(prefix: Path) -> list[Fact]:
                     )
                 )
         except AsrbuildError:
-            continue  # not a graph that says anything of this checkpoint
+            continue  # not an export of this checkpoint
     for other in found[1:]:
         if other.value != found[0].value:
             raise AsrbuildError(
@@ -370,7 +369,7 @@ def exported_alphabet(prefix: Path) -> list[Fact]:
 
 
 def exported_graphs(prefix: Path) -> list[Path]:
-    """The ``.pb`` files in a checkpoint's folder and beside it."""
+    """The ``.pb`` files in a checkpoint's folder and next to it."""
     folder = Path(os.path.abspath(prefix.parent))
     return sorted(p for where in (folder, folder.parent) for p in where.glob("*.pb") if p.is_file())
 

@@ -61,15 +61,15 @@ class ExportFlags:
 
     @property
     def static_steps(self) -> int | None:
-        """Steps of the time axis, None when any number is taken."""
+        """Steps of the time axis; None: any number."""
         return self.n_steps if self.n_steps > 0 else None
 
 
 def check_flags(flags: ExportFlags, weights: AcousticWeights, labels: int) -> None:
-    """Checks flags by themselves, against the weights, and against the alphabet's size.
+    """Checks the flags, alone and against the weights and the size of the alphabet.
 
     Raises:
-        AsrbuildError: naming the flag.
+        AsrbuildError: it names the flag.
     """
     if flags.n_steps < 1 and flags.n_steps != -1:
         raise AsrbuildError(

@@ -1,8 +1,8 @@
-"""The second front end: any frozen TensorFlow graph, through ``coremltools.convert``.
+"""The front end ``tensorflow``: converts a frozen graph with ``coremltools.convert``.
 
 It runs in a process of its own, because it imports TensorFlow: the caller's process stays small,
-and coremltools there stays without it. That process is
-``python -m asrbuild.architectures.deepspeech.from_graph request.json``.
+and its coremltools has no TensorFlow. That process is ``python -m
+asrbuild.architectures.deepspeech.from_graph request.json``.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def convert_graph(graph_path: Path, request: ConversionRequest, destination: Pat
 
 
 def _outputs(request: ConversionRequest) -> tuple[str, ...]:
-    """The names of the outputs, or of all that the network has."""
+    """The names of the requested outputs, by default all."""
     return SIGNATURE.output_names if request.outputs is None else request.outputs
 
 
@@ -120,10 +120,10 @@ def _check_operations(graph_path: Path, request: ConversionRequest) -> None:
 
 
 def check_supported(request: ConversionRequest) -> None:
-    """Refuses what the other front end can make and ``ct.convert`` cannot.
+    """Raises for requests that only the other front end supports.
 
     Raises:
-        AsrbuildError: naming the key of the recipe that is at fault.
+        AsrbuildError: it names the key of the recipe at fault.
     """
     if request.functions:
         raise AsrbuildError(
@@ -145,11 +145,11 @@ def convert_here(graph_path: Path, request: ConversionRequest, destination: Path
     _check_outputs(graph_def, request, graph_path)
     _check_recurrent(graph_def, request)
     inputs = _inputs(graph_def, request, graph_path)
-    # Compression looks at the weights themselves.
+    # Compression requires the real weights.
     stand_ins = StandIns((), ()) if request.compress else stand_in(graph_def)
     with (
         tempfile.TemporaryDirectory(dir=destination.parent) as scratch,
-        # Inside: the scratch's own end gives its space back.
+        # Inside, so that the space of the scratch folder is free at its end.
         full_disk_errors("converting the graph", destination.parent),
     ):
         try:
@@ -209,10 +209,10 @@ def _convert(
 ) -> Any:
     import coremltools as ct
 
-    gc.freeze()  # coremltools collects garbage often, and would walk all of TensorFlow each time
+    gc.freeze()  # coremltools collects garbage often, and would scan all of TensorFlow each time
     arguments: dict[str, Any] = {"outputs": list(_outputs(request))}
     if request.format == "mlprogram":
-        # float32 outside whatever is inside, as the other front end has it.
+        # float32 outside of the package, as in the other front end.
         arguments["outputs"] = [ct.TensorType(name, dtype=np.float32) for name in _outputs(request)]
         arguments["minimum_deployment_target"] = ct.target(specification_version(request))
         half = request.precision == "fp16"
@@ -230,7 +230,7 @@ def _convert(
             pass_pipeline=passes,
             **arguments,
         )
-    except Exception as error:  # whatever one of coremltools' translations or passes raises
+    except Exception as error:  # any error of coremltools' translations or passes
         text = " ".join([f"{type(error).__name__}:", *str(error).split()])
         raise AsrbuildError(
             f"coremltools cannot convert the graph ({text})",
@@ -257,7 +257,7 @@ def _read_graph(path: Path) -> Any:
 
 
 def _from_regions(path: Path) -> bytes:
-    """A memory-mapped graph's ``GraphDef``, its constants in it."""
+    """The ``GraphDef`` of a memory-mapped graph, with its constants."""
     graph = load_graph(path)
     return b"".join(graph_pieces(graph.nodes, graph.producer))
 
@@ -284,10 +284,10 @@ def _check_recurrent(graph_def: Any, request: ConversionRequest) -> None:
 
 
 def check_lstm_form(request: ConversionRequest) -> None:
-    """Refuses the native form of a graph that has an LSTM, as every DeepSpeech graph does.
+    """Raises for the native form of a graph with an LSTM, which every DeepSpeech graph has.
 
     Raises:
-        AsrbuildError: ``ct.convert`` has the loop only.
+        AsrbuildError: ``ct.convert`` gives only the loop.
     """
     if request.lstm != "loop":
         raise AsrbuildError(
@@ -298,7 +298,7 @@ def check_lstm_form(request: ConversionRequest) -> None:
 
 
 def _inputs(graph_def: Any, request: ConversionRequest, path: Path) -> list[Any]:
-    """A type for every placeholder the outputs depend on; the steps fill the open axis."""
+    """The type of every placeholder that the outputs depend on, with the steps as open axis."""
     import coremltools as ct
 
     needed = _needed(graph_def, _outputs(request))
@@ -309,14 +309,14 @@ def _inputs(graph_def: Any, request: ConversionRequest, path: Path) -> list[Any]
         shape = [dim.size for dim in node.attr["shape"].shape.dim]
         described = _shape(ct, node.name, shape, request.steps, path)
         dtype = np.int32 if node.attr["dtype"].type == _DT_INT32 else np.float32
-        # A neural network has float32 inputs only, and coremltools wants no type for them.
+        # A neural network has only float32 inputs, and coremltools accepts no type for them.
         typed = {} if request.format == "neuralnetwork" else {"dtype": dtype}
         inputs.append(ct.TensorType(node.name, shape=described, **typed))
     return inputs
 
 
 def _shape(ct: Any, name: str, shape: list[int], steps: Steps, path: Path) -> Any:
-    """A placeholder's shape with its open axis (-1), if it has one, filled with ``steps``."""
+    """A placeholder's shape, with ``steps`` for its open axis (-1), if it has one."""
     if shape.count(-1) > 1:
         raise AsrbuildError(
             f"{name} has {shape.count(-1)} open axes {tuple(shape)}, the steps can fill one",
@@ -385,8 +385,8 @@ def _decoded_steps(plain: Mapping[str, Any]) -> Any:
 
 
 def main(job_path: str) -> int:
-    """Runs one job; an error the user can act on goes to the job's ``outcome`` file."""
-    # Ctrl-C ends it at once: TensorFlow, being imported, would swallow a KeyboardInterrupt.
+    """Runs one job; writes an ``AsrbuildError`` to the job's ``outcome`` file."""
+    # Ctrl-C ends it at once: TensorFlow's import would swallow a KeyboardInterrupt.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     job = json.loads(Path(job_path).read_text())
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -1,7 +1,7 @@
-"""The first front end: the DeepSpeech network built straight from its weights, no TensorFlow.
+"""The front end ``mil``: builds the DeepSpeech network from its weights, without TensorFlow.
 
-coremltools' MIL builder makes the program, its passes and back ends write it. Weights are handed
-over in the precision they are stored in: that is where plain conversion spends its time and memory.
+coremltools' MIL builder makes the program, its passes and back ends write it. Weights are passed in
+the precision of the package, because plain conversion spends its time and memory on them.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ from asrbuild.coreml.request import (
 from asrbuild.coreml.signature import SAMPLES
 from asrbuild.speech.mfcc import FeatureSettings
 
-#: A neural network's LSTM always clips its cell; coremltools' own 500 could be reached by a cell
-#: that grows by up to 1 a step.
+#: A neural network's LSTM always clips its cell; a cell that grows by up to 1 a step could reach
+#: coremltools' own limit of 500.
 NEURALNETWORK_CELL_CLIP = 50000.0
 
 
 @dataclass(frozen=True)
 class _Types:
-    """Numpy types: of the computation, of the stored dense weights, of the lstm and its weights."""
+    """Numpy types of the computation, the stored dense weights, the lstm and its weights."""
 
     compute: type
     dense: type
@@ -65,8 +65,8 @@ def convert_weights(
     The same weights and request give the same bytes in every process and on every day.
 
     Args:
-        geometry: window, coefficients and ReLU clip; DeepSpeech 0.7's when not given.
-        front_end: of the features that the package computes itself; None: an app does.
+        geometry: window, coefficients and ReLU clip; None: DeepSpeech 0.7's.
+        front_end: settings of the features that the package computes; None: the app computes them.
 
     Raises:
         AsrbuildError: the request is impossible, or the weights do not fit it.
@@ -116,7 +116,7 @@ def _types(request: ConversionRequest) -> _Types:
     version = specification_version(request)
     if version >= 8 or request.lstm != "native":
         return _Types(np.float16, np.float16, np.float16, np.float16)
-    # Before iOS17 an lstm op is fp32 only; iOS16 has constexpr_cast to store its weights in fp16.
+    # Before iOS17 an lstm op is fp32; from iOS16 on, constexpr_cast stores its weights in fp16.
     return _Types(np.float16, np.float16, np.float32, np.float16 if version == 7 else np.float32)
 
 

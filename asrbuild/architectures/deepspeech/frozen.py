@@ -1,4 +1,4 @@
-"""Weights out of a frozen graph that DeepSpeech.py exported, or this project."""
+"""Reads the weights of a frozen graph that DeepSpeech.py or asrbuild exported."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def read_graph_weights(path: Path | str) -> AcousticWeights:
     """Reads the acoustic model's weights, as views of the mapped file.
 
     Raises:
-        AsrbuildError: the file is no whole graph, or not a DeepSpeech acoustic model.
+        AsrbuildError: the file is not a whole graph, or not a DeepSpeech acoustic model.
     """
     return graph_weights(load_graph(path))
 
 
 def graph_weights(graph: Graph) -> AcousticWeights:
-    """The weights of a loaded graph, which computes the known network and nothing else.
+    """The weights of a loaded graph, which must compute the DeepSpeech network and nothing else.
 
     Raises:
         AsrbuildError: a weight is missing, or the graph is another network; it names the node.
@@ -111,7 +111,7 @@ def relu_clip(graph: Graph) -> float:
 
 
 def clip_nodes(graph: Graph) -> Iterator[tuple[str, float]]:
-    """The nodes that limit values from above by a constant, each with its limit."""
+    """Yields the nodes that limit values from above by a constant, with their limits."""
     for node in graph.nodes:
         if node.op == "Relu6":
             yield node.name, 6.0
@@ -121,7 +121,7 @@ def clip_nodes(graph: Graph) -> Iterator[tuple[str, float]]:
 
 
 def scalar_constant(graph: Graph, reference: str) -> float | int | None:
-    """The number that an input is, where it is a constant of one element, through Identity."""
+    """The value of an input that is a constant of one element, also through Identity; else None."""
     node = graph.by_name.get(input_name(reference))
     while node is not None and node.op == "Identity":
         node = graph.by_name.get(input_name(node.inputs[0]))

@@ -1,4 +1,4 @@
-"""Steps of a DeepSpeech graph: how many it takes at once, and whether that is what is asked."""
+"""The steps of a DeepSpeech graph, and the check against those of a recipe."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from asrbuild.base.errors import AsrbuildError
 
 
 def graph_steps(graph: Graph, name: str = INPUT_NODE) -> int | None:
-    """Time steps a DeepSpeech graph takes at once; None for any number."""
+    """The steps of a call of a DeepSpeech graph; None: any number."""
     dims = placeholder_shape(graph, name)
     if len(dims) != 4:
         raise AsrbuildError(
@@ -25,10 +25,10 @@ def graph_steps(graph: Graph, name: str = INPUT_NODE) -> int | None:
 def check_input_shape(
     graph: Graph, name: str, asked: Sequence[int | None], *, key: str = "model.steps"
 ) -> None:
-    """Checks an asked shape (None: flexible) against the graph's own.
+    """Checks a requested shape (None: flexible) against the graph's own.
 
     Raises:
-        AsrbuildError: a fixed dimension of the graph is asked to be another, or flexible.
+        AsrbuildError: a fixed dimension of the graph is requested as another size or as flexible.
     """
     own = placeholder_shape(graph, name)
     if len(own) != len(asked):
@@ -51,7 +51,7 @@ def check_input_shape(
 
 
 def check_steps(graph: Graph, steps: Iterable[int | None], *, key: str = "model.steps") -> None:
-    """Checks asked step counts (None: any) of a DeepSpeech graph's input node."""
+    """Checks requested numbers of steps (None: any) against a DeepSpeech graph."""
     own = placeholder_shape(graph, INPUT_NODE)
     for asked in steps:
         check_input_shape(graph, INPUT_NODE, (own[0], asked, *own[2:]), key=key)

@@ -1,4 +1,4 @@
-"""The values of a DeepSpeech graph that a package made of it still has, for bisecting."""
+"""Landmarks for bisecting: values of a DeepSpeech graph that its package also has."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from asrbuild.architectures.tensorflow.graph import load_graph
 from asrbuild.base.array import Array
 from asrbuild.base.errors import AsrbuildError
 
-#: Kinds of nodes whose values a converted graph still has, and which of their outputs. The sums of
-#: normalisations are such, too.
+#: Kinds of nodes whose values a package also has, and the number of their output; so do the sums of
+#: normalisations.
 _LANDMARKS = {"BiasAdd": 0, "Relu": 0, "Minimum": 0, "BlockLSTM": 6, "Softmax": 0}
 
 
@@ -37,7 +37,7 @@ def landmarks_of(graph: Any) -> dict[str, str]:
 
 
 def _is_landmark(graph: Any, node: Any) -> bool:
-    """Also the last node of ``tf.nn.batch_normalization``: what it scaled, and what it shifts."""
+    """Whether a node is a landmark; the last node of ``tf.nn.batch_normalization`` is one too."""
     from asrbuild.architectures.tensorflow.proto import input_name
 
     if node.op not in ("Add", "AddV2"):

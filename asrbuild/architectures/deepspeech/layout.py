@@ -1,4 +1,4 @@
-"""The network's weights as Core ML lays them out, in the precision they are stored in."""
+"""Converts the network's weights to Core ML's layout and to the precision of the package."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ from asrbuild.base.errors import AsrbuildError
 from asrbuild.coreml.arrays import FP16_MAX, transpose_into, transposed
 from asrbuild.coreml.choices import LstmForm
 
-#: Past the end of the input the native LSTM's extra input column carries this, else 0. It is exact
-#: in fp16, and far beyond where a sigmoid is exactly 0 (-104 in float32, -17.4 in fp16).
+#: The value of the native LSTM's extra input column past the end of the input; before, it is 0. It
+#: is exact in fp16, and far beyond the point where a sigmoid is exactly 0 (-104 in float32, -17.4
+#: in fp16).
 FREEZE = 16384.0
-#: What that column is multiplied with. Quantized weights of a row share one scale, and palettized
-#: ones a palette, so there a 1 among values of a third would cost the others: 12 dB of the cell.
+#: The weight of that column. Quantized weights of a row share one scale, and palettized ones a
+#: palette, so a 1 among values of a third would cost the others precision: 12 dB of the cell.
 FREEZE_WEIGHT = {"exact": 1.0, "compressed": 0.25}
-#: How far below the freeze the rest of a gate's pre-activation stays, so that it always wins.
+#: The distance of a gate's other terms from the freeze, so that the freeze always decides.
 FREEZE_MARGIN = 1024.0
-#: BlockLSTM's gate columns i, c, f, o in the order of Core ML: i, f, o, c.
+#: Indices of BlockLSTM's gate columns i, c, f, o in the order of Core ML: i, f, o, c.
 GATES = (0, 2, 3, 1)
 
 
 @dataclass(frozen=True)
 class NativeLstm:
-    """Weights of one ``lstm`` op, or of its steps one by one, gate rows i, f, o, c.
+    """Weights of an ``lstm`` op or of an unrolled LSTM; the order of gates is i, f, o, c.
 
     ``input``: (4H, H + 1), the last column freezes the cell. ``hidden``: (4H, H). ``bias``: (4H,).
     """
@@ -41,7 +42,7 @@ class NativeLstm:
 
 @dataclass(frozen=True)
 class LoopLstm:
-    """Weights of the cell in a ``while_loop``, gate rows i, c, f, o.
+    """Weights of the cell in a ``while_loop``; the order of gates is i, c, f, o.
 
     ``weight``: (4H, 2H), columns input then previous hidden. ``bias``: (4H,).
     """
@@ -52,9 +53,9 @@ class LoopLstm:
 
 @dataclass(frozen=True)
 class Layout:
-    """All constants; ``dense``: layer name -> weight (outputs, inputs) and bias (outputs,).
+    """All constants of a program; ``dense``: layer -> weight (outputs, inputs) and bias (outputs,).
 
-    ``norms``: layer name -> gamma and beta (outputs,), float32 whatever the precision.
+    ``norms``: layer -> gamma and beta (outputs,), always float32.
     """
 
     dense: dict[str, tuple[Array, Array]]
@@ -75,7 +76,7 @@ def lay_out(
     precision: Literal["fp16", "fp32"],
     freeze_weight: float = FREEZE_WEIGHT["exact"],
 ) -> Layout:
-    """Transposes, reorders the gates and casts; the last one is kept for a sweep's next shape.
+    """Transposes, reorders gates and casts; keeps the last result for the next shape of a sweep.
 
     Raises:
         AsrbuildError: a weight does not fit fp16, or is not finite, or an LSTM gate could reach
@@ -115,13 +116,13 @@ def _native(weights: AcousticWeights, dtype: type, freeze_weight: float) -> Nati
         transpose_into(of_input[rows, :hidden], kernel[:hidden, columns])
         transpose_into(of_hidden[rows], kernel[hidden:, columns])
         bias[rows] = weights.lstm_bias[columns]
-    # Frozen: i = sigmoid(-FREEZE * freeze_weight) = 0 and f = 1 exactly, so c stays as it is.
+    # Frozen: i = sigmoid(-FREEZE * freeze_weight) = 0 and f = 1 exactly, so c does not change.
     of_input[:, hidden] = np.repeat(np.array([-1, 1, 0, 0]) * freeze_weight, hidden)
     return NativeLstm(of_input, of_hidden, bias)
 
 
 def _check_range(array: Array, name: str, precision: str) -> None:
-    # min and max also find a NaN, and need no array of booleans.
+    # min and max also find NaN, without an array of booleans.
     low, high = float(np.min(array)), float(np.max(array))
     if not (np.isfinite(low) and np.isfinite(high)):
         raise AsrbuildError(f"{name} has values that are not finite")

@@ -1,12 +1,11 @@
-"""DeepSpeech's TensorFlow Lite model as the frozen graph that it was exported with.
+"""Reads DeepSpeech's TensorFlow Lite model, and writes the equivalent frozen graph.
 
 A ``.tflite`` of DeepSpeech computes one chunk: three dense layers, the LSTM unrolled over the
-chunk's steps, two dense layers, a softmax. Its weights are float32, float16 or int8. The graph that
-is written is the reference of a build.
+chunk's steps, two dense layers, a softmax. Its weights are float32, float16 or int8. The written
+graph is the reference of a build.
 
-The operations are not taken on trust: the file's own operations are run here on random input and
-must give what the known network gives with the weights that were found. What is not understood is
-refused.
+The operations are checked: the file's own operations run on random input and must give the results
+of the DeepSpeech network with the weights of the file. Unknown operations are refused.
 
 Source: DeepSpeech's ``create_inference_graph`` with ``tflite=True``.
 """
@@ -52,19 +51,19 @@ _FIX = (
     "give the .tflite that DeepSpeech's or Coqui STT's --export_tflite wrote, or its frozen graph; "
     "of another network its SavedModel (source=saved_model) or its ONNX file (source=onnx)"
 )
-#: Of probabilities and states: float32 sums in another order.
+#: Tolerance for probabilities and states: float32 sums in another order.
 _SAME = 1e-4
 
 
 @dataclass(frozen=True)
 class LiteModel:
-    """A DeepSpeech ``.tflite``.
+    """The content of a DeepSpeech ``.tflite``.
 
     Args:
-        weights: as float32.
-        flags: what it was exported with.
-        labels: of the alphabet, in order.
-        stored: how the weights are stored, for instance ``int8``; float32 if nothing was changed.
+        weights: the weights as float32.
+        flags: the flags of its export.
+        labels: the labels of the alphabet, in order.
+        stored: the stored type of the weights, for instance ``int8``.
     """
 
     weights: AcousticWeights
@@ -77,11 +76,11 @@ def write_lite_graph(path: Path, destination: Path) -> str:
     """Writes the frozen graph of a ``.tflite``; the same file gives the same bytes.
 
     Returns:
-        How the weights are stored in the ``.tflite``, and what was made of them.
+        A description of the stored weights and of their conversion.
 
     Raises:
-        AsrbuildError: the file is damaged, not of DeepSpeech, or has weights that have no float32
-            values of their own.
+        AsrbuildError: the file is damaged, is not a DeepSpeech model, or has weights without
+        float32 values.
     """
     model = read_lite(path)
     write_frozen_graph(model.weights, model.flags, model.labels, destination)
@@ -108,7 +107,7 @@ def read_lite(path: Path) -> LiteModel:
 
 @contextmanager
 def lite_errors(path: Path) -> Iterator[None]:
-    """Raises an AsrbuildError for a file that is damaged, or no DeepSpeech model."""
+    """Turns errors about a damaged or foreign file into ``AsrbuildError``."""
     try:
         yield
     except UnreadLiteError as refused:
@@ -177,10 +176,11 @@ def _one(found: set[float], what: str) -> float:
 
 
 def _weights(dense: list[tuple[Array, Array]]) -> AcousticWeights:
-    """The layers in the order in which they run: the LSTM's come between the third and the fifth.
+    """The weights of the network, from its layers in the order in which they run.
 
     Args:
-        dense: (outputs, inputs) and (outputs,) of each.
+        dense: (outputs, inputs) and (outputs,) of each layer; the LSTM is between the third and
+            fifth.
     """
     if len(dense) != len(_DENSE):
         raise UnreadLiteError(
@@ -198,7 +198,7 @@ def _weights(dense: list[tuple[Array, Array]]) -> AcousticWeights:
 def _network(
     weights: AcousticWeights, clip: float, inputs: Mapping[str, Array]
 ) -> dict[str, Array]:
-    """The known network on one chunk; see :mod:`asrbuild.architectures.deepspeech.network`."""
+    """Runs the DeepSpeech network on one chunk; see ``network.py``."""
 
     def dense(x: Array, layer: str) -> Array:
         kernel: Array = getattr(weights, f"{layer}_weights")
@@ -228,7 +228,7 @@ def _network(
 def _flags(
     graph: LiteGraph, shape: tuple[int, ...], weights: AcousticWeights, clip: float
 ) -> ExportFlags:
-    """The flags of the model's export, by its inputs, its features and its ``metadata_*``."""
+    """The flags of the model's export, from its inputs, its features and its ``metadata_*``."""
     features = _features(graph)
     rate = whole(graph, "metadata_sample_rate", features.get("sample_rate"))
     window = features.get("window_size", 0) * 1000 // rate
@@ -251,10 +251,10 @@ def _flags(
 
 
 def _features(graph: LiteGraph) -> dict[str, Any]:
-    """Settings of the operations that compute the features; empty where it has none.
+    """The settings of the operations that compute the features; empty without such operations.
 
     Raises:
-        RefusedError: they are not those of DeepSpeech.
+        RefusedError: they differ from DeepSpeech's.
     """
     from flatbuffers import flexbuffers
 
@@ -279,7 +279,7 @@ def _features(graph: LiteGraph) -> dict[str, Any]:
 
 
 def whole(graph: LiteGraph, name: str, otherwise: int | None) -> int:
-    """A whole number that a model states; ``otherwise`` where it does not, if there is one."""
+    """An integer that a model states; if it does not, ``otherwise``."""
     raw = metadata_bytes(graph, name)
     if raw is not None:
         return int(struct.unpack_from("<i", raw)[0])

@@ -1,4 +1,4 @@
-"""Summary of a TensorFlow Lite file: inputs, outputs and metadata; nothing of it is run."""
+"""Summarises a TensorFlow Lite file without running it: inputs, outputs and metadata."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from asrbuild.architectures.tensorflow.lite import (
 from asrbuild.base.kinds.places import LITE
 from asrbuild.base.kinds.recognition import require
 
-#: Types that weights are stored in; whole numbers of more bits are sizes, places and biases.
+#: Types of stored weights; integers of more bits are sizes, indices and biases.
 WEIGHTS = ("float16", "float32", "float64", "int4", "int8", "uint8", "int16")
 
 
 def inspect_lite(path: Path) -> GraphSummary:
-    """Describes a ``.tflite``, of DeepSpeech or not; nothing of it is run.
+    """Describes any ``.tflite``, without running it.
 
-    Of several subgraphs, inputs and outputs are those of the first, operations those of all. A
-    weight is an element of a constant of one dimension and more.
+    Inputs and outputs are those of the first subgraph, operations those of all. A weight is an
+    element of a constant with at least one dimension.
 
     Raises:
         AsrbuildError: the file is damaged.

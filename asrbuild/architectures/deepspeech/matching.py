@@ -1,9 +1,9 @@
-"""Whether a frozen graph computes the network that is known, and nothing else.
+"""Checks that a frozen graph computes the DeepSpeech network, and nothing else.
 
-Weights mean the same only where they are used the same way. So a graph whose weights are read is
-compared with the graph that ``export`` writes of them: from the outputs back to the inputs, every
-operation, attribute and constant. What genuine exporters vary is let through: names, identities,
-the rank of an axis. Anything else is refused, and the node is named.
+Weights have the same meaning only if they are used in the same way. So a graph is compared with the
+graph that ``export`` writes of its weights: from the outputs back to the inputs, every operation,
+attribute and constant. Variations of genuine exporters are accepted: names, identities, the rank of
+an axis. Anything else is refused, in an error that names the node.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from asrbuild.base.array import Array
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.protobuf import WireError
 
-#: Operations that give their input.
+#: Operations that return their input.
 _SAME_VALUE = ("Identity", "StopGradient")
-#: Operations of one meaning, where the bias is the last axis'.
+#: Operations with the same meaning, if the bias belongs to the last axis.
 _ALIASES = {"AddV2": "Add", "BiasAdd": "Add"}
-#: What an attribute is where it is not written (TensorFlow's operation definitions).
+#: Default values of attributes (TensorFlow's operation definitions).
 _DEFAULTS: dict[str, AttrValue] = {
     "transpose_a": False,
     "transpose_b": False,
@@ -40,27 +40,27 @@ _DEFAULTS: dict[str, AttrValue] = {
     "new_axis_mask": 0,
     "shrink_axis_mask": 0,
 }
-#: Attributes that change no value: types of indices, and what only gradients or errors need.
+#: Attributes that do not change values: types of indices, and those for gradients or errors.
 _IGNORED = tuple(
     """
     Tidx Tperm Tshape Tdim Tindices Tmultiples Tparams Index index_type out_type N grad_a grad_b
     bad_indices_policy
     """.split()
 )
-#: BlockLSTM's inputs wci, wcf and wco, which it reads where ``use_peephole`` is set.
+#: BlockLSTM's inputs wci, wcf and wco, which it reads only if ``use_peephole`` is set.
 _PEEPHOLES = (5, 6, 7)
 
 
 def check_same_network(graph: Graph, expected: Graph, weights: Collection[str]) -> None:
-    """Compares all that the outputs of two graphs are computed from.
+    """Compares all nodes that the outputs of two graphs depend on.
 
     Args:
         graph: the graph that was read.
-        expected: the known network's, of the same weights.
+        expected: the DeepSpeech network's graph with the same weights.
         weights: names of the constants whose values are the weights, in both.
 
     Raises:
-        AsrbuildError: naming the first node that is another one.
+        AsrbuildError: it names the first different node.
     """
     seen: set[tuple[str, str]] = set()
     axes: set[tuple[str, str]] = set()
@@ -96,7 +96,7 @@ def check_same_network(graph: Graph, expected: Graph, weights: Collection[str]) 
 
 
 def _source(graph: Graph, reference: str) -> tuple[Node, int]:
-    """The node that computes a value, past those that only hand it on, and which of its outputs."""
+    """The node that computes a value, skipping identities, and the number of its output."""
     while True:
         node = graph.by_name.get(input_name(reference))
         if node is None:
@@ -108,12 +108,12 @@ def _source(graph: Graph, reference: str) -> tuple[Node, int]:
 
 
 def _data(node: Node) -> list[str]:
-    """Inputs but those that only say what runs before."""
+    """The inputs of a node, without control inputs."""
     return [reference for reference in node.inputs if not reference.startswith("^")]
 
 
 def _constant(graph: Graph, node: Node) -> Array | None:
-    """The value of a constant, also of one that is filled; None for other nodes."""
+    """The value of a constant or of a filled constant; None for other nodes."""
     try:
         if node.op == "Const":
             return node.value
@@ -146,7 +146,7 @@ def _short(array: Array) -> str:
 
 
 def _problem(node: Node, other: Node) -> str | None:
-    """The difference of two nodes; their inputs are not compared."""
+    """The difference of two nodes, without their inputs; None if they are equal."""
     if _ALIASES.get(node.op, node.op) != _ALIASES.get(other.op, other.op):
         return f"{_named(node)} is in the place of {_named(other)}"
     if len(_data(node)) != len(_data(other)):
@@ -163,7 +163,7 @@ def _problem(node: Node, other: Node) -> str | None:
 
 
 def _open_batch(found: AttrValue | None, expected: AttrValue | None) -> bool:
-    """Whether an input of any batch size has the shape that is expected for one."""
+    """Whether a shape with an open batch size matches the expected shape for one utterance."""
     if not isinstance(found, Shape) or not isinstance(expected, Shape):
         return False
     if not found.dims or not expected.dims or found.dims[0] is not None:
@@ -174,7 +174,7 @@ def _open_batch(found: AttrValue | None, expected: AttrValue | None) -> bool:
 def _attribute(node: Node, key: str) -> AttrValue | None:
     value = node.attrs.get(key, _DEFAULTS.get(key))
     if key == "cell_clip" and isinstance(value, float):
-        return max(value, 0.0)  # the kernel clips where it is above 0
+        return max(value, 0.0)  # the kernel clips only if it is above 0
     return value
 
 

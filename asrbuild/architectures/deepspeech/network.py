@@ -25,7 +25,7 @@ LSTM_SCOPE = "cudnn_lstm/rnn/multi_rnn_cell/cell_0/cudnn_compatible_lstm_cell"
 VARIABLES = {
     f"{layer}_{part}": f"{layer}/{part}" for layer in DENSE_LAYERS for part in ("weights", "bias")
 } | {"lstm_kernel": f"{LSTM_SCOPE}/kernel", "lstm_bias": f"{LSTM_SCOPE}/bias"}
-#: The layers that ``--layer_norm`` normalises, and what their normalisation multiplies and adds.
+#: Layer that ``--layer_norm`` normalises -> the variables of its gamma and beta.
 NORMALISED_LAYERS = ("layer_1", "layer_2", "layer_3", "layer_5")
 NORM_PARTS = ("gamma", "beta")
 NORM_VARIABLES = tuple(
@@ -33,15 +33,15 @@ NORM_VARIABLES = tuple(
 )
 #: ``variance_epsilon`` of ``tf.contrib.layers.layer_norm`` in float32.
 NORM_EPSILON = 1e-12
-#: The LSTM's kernel and bias in one vector, in cuDNN's own order.
+#: The variable with the LSTM's kernel and bias in one vector, in cuDNN's own order.
 OPAQUE_KERNEL = "cudnn_lstm/opaque_kernel"
-#: What optimizers name their slots of a variable, and moving averages their copies of it.
+#: Names of optimizers' slots of a variable, and of its moving averages.
 _SLOT = re.compile(
     r"adam|adagrad|adadelta|adafactor|rms_?prop|momentum|ftrl|novograd|yogi|optimi[sz]er|accumulator"
     r"|moving_?average|(?:^|_)(?:lamb|lars|sgd|ema|swa|vhat)(?:_|\d*$)",
     re.IGNORECASE,
 )
-#: Single numbers that training keeps.
+#: Scalar variables of training.
 _NUMBER = re.compile(
     r"(?:.*_)?(?:steps?|epochs?|iter(?:ations?)?|learning_rate|lr|beta_?[12](?:_power)?|loss|decay"
     r"|loss_scale|counter|count|momentum)(?:_\d+)?",
@@ -51,7 +51,7 @@ _NUMBER = re.compile(
 
 @dataclass(frozen=True)
 class Geometry:
-    """Sizes that shape the network.
+    """The sizes of the network.
 
     Args:
         n_input: MFCC coefficients a frame.
@@ -84,7 +84,7 @@ class AcousticWeights:
 
     Dense ``weights``: (inputs, outputs), ``bias``: (outputs,). ``lstm_kernel``: (2 * n_hidden,
     4 * n_hidden), rows input then previous hidden; columns in BlockLSTM's gate order i, c, f, o.
-    ``lstm_bias``: (4 * n_hidden,); the forget bias is not in it and is 0 for DeepSpeech.
+    ``lstm_bias``: (4 * n_hidden,); it does not include the forget bias, which is 0 for DeepSpeech.
     ``norms``: layer -> gamma and beta, (n_hidden,) each; empty without ``--layer_norm``.
     """
 
@@ -104,14 +104,17 @@ class AcousticWeights:
 
     @property
     def n_hidden(self) -> int:
+        """Width of the dense layers and of the LSTM."""
         return int(self.layer_1_weights.shape[1])
 
     @property
     def n_output(self) -> int:
+        """The number of classes, with the blank."""
         return int(self.layer_6_weights.shape[1])
 
     @property
     def n_features(self) -> int:
+        """Values that layer 1 reads a step."""
         return int(self.layer_1_weights.shape[0])
 
     def named(self) -> dict[str, Array]:
@@ -124,10 +127,10 @@ class AcousticWeights:
 
 
 def network_variables(shapes: Mapping[str, Sequence[int]]) -> tuple[list[str], list[str]]:
-    """The variables of a checkpoint that are the network's, and those that are nothing known.
+    """The network's variables of a checkpoint, and its unknown variables.
 
-    Left out are records of training: an optimizer's slots and moving averages of the network's
-    variables, and single numbers such as step counters and learning rates.
+    Records of training are in neither: an optimizer's slots and moving averages of the network's
+    variables, and scalars such as step counters and learning rates.
 
     Args:
         shapes: every variable's shape by its name.
@@ -140,7 +143,7 @@ def network_variables(shapes: Mapping[str, Sequence[int]]) -> tuple[list[str], l
 
 
 def _is_record(name: str, shape: Sequence[int], owners: Sequence[str]) -> bool:
-    """Whether training keeps a variable for itself: ``layer_1/weights/Adam``, ``global_step``."""
+    """Whether a variable is a record of training: ``layer_1/weights/Adam``, ``global_step``."""
     path = f"/{name}/"
     for owner in owners:
         before, found, after = path.partition(f"/{owner}/")
@@ -153,10 +156,10 @@ def _is_record(name: str, shape: Sequence[int], owners: Sequence[str]) -> bool:
 
 
 def weights_from_named(arrays: dict[str, Array], *, file: str | None = None) -> AcousticWeights:
-    """Builds weights from variables by their TensorFlow names, and checks that they fit together.
+    """Makes weights of variables by their TensorFlow names, and checks that they fit together.
 
     Raises:
-        AsrbuildError: a variable is missing, or the shapes do not make one network.
+        AsrbuildError: a variable is missing, or the shapes do not fit together.
     """
     missing = [name for name in VARIABLES.values() if name not in arrays]
     if missing:
@@ -217,9 +220,9 @@ def _check_shapes(weights: AcousticWeights, file: str | None) -> None:
 def random_weights(
     n_hidden: int, seed: int = 0, *, n_output: int = 29, n_features: int = 494
 ) -> AcousticWeights:
-    """Untrained weights at a realistic scale, biases not zero: for benchmarks and tests.
+    """Random weights of a realistic scale, for benchmarks and tests.
 
-    With zero biases coremltools deletes the adds, and the graph is no longer like a trained one.
+    Biases are not zero, because coremltools removes the addition of zero biases.
     """
     rng = np.random.default_rng(seed)
 

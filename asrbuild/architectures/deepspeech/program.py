@@ -25,17 +25,17 @@ Var = Any
 
 @dataclass
 class Network:
-    """The form in which the operations are written.
+    """The settings of the program of a DeepSpeech network.
 
     Args:
         layout: the constants.
         relu_clip: upper limit of the clipped ReLU.
-        steps: T where it is fixed, else ``None``.
+        steps: T if it is fixed, else None.
         dtype: numpy type of the computation.
-        lstm_dtype: numpy type the ``lstm`` op computes in; its weights may be stored narrower.
-        cell_clip: what a native LSTM's cell is clipped at; ``None``: not at all.
-        share_weights: constants are stored once for all functions of the package.
-        unrolled: a native LSTM's steps are written out, which requires fixed steps.
+        lstm_dtype: numpy type of the ``lstm`` op; the stored type of its weights may be narrower.
+        cell_clip: limit of a native LSTM's cell; None: no limit.
+        share_weights: whether constants are stored once for all functions of the package.
+        unrolled: whether the steps of a native LSTM are unrolled, which requires fixed steps.
     """
 
     layout: Layout
@@ -58,22 +58,24 @@ class Network:
         return self.constants[name]
 
     def scalar(self, value: float) -> np.generic:
+        """A number in the type of the computation."""
         scalar: np.generic = self.dtype(value)
         return scalar
 
     @property
     def type_name(self) -> str:
+        """MIL's name of the type of the computation."""
         return _type_name(self.dtype)
 
 
 def probabilities_and_state(
     network: Network, input_node: Var, input_lengths: Var, state_c: Var, state_h: Var
 ) -> tuple[Var, Var, Var]:
-    """The whole network.
+    """Adds the operations of the whole network.
 
     Args:
         input_node: (1, T, W, F) of the computation's type.
-        input_lengths: (1,) int32, steps that are real.
+        input_lengths: (1,) int32, number of steps without padding.
         state_c: (1, H) float32 or the computation's type.
         state_h: likewise.
 
@@ -98,8 +100,10 @@ def probabilities_and_state(
 
 
 def _dense(network: Network, x: Var, layer: str, relu: bool = True) -> Var:
-    """(T, inputs) -> (T, outputs): ``min(relu(x @ weight.T + bias), relu_clip)``, normalised
-    where the layer is."""
+    """A dense layer: (T, inputs) to (T, outputs).
+
+    It is ``min(relu(x @ weight.T + bias), relu_clip)``, then normalised if the layer is.
+    """
     weight, bias = network.layout.dense[layer]
     x = mb.linear(
         x=x,
@@ -117,8 +121,8 @@ def _dense(network: Network, x: Var, layer: str, relu: bool = True) -> Var:
 def _normalised(network: Network, x: Var, layer: str) -> Var:
     """``gamma * (x - mean) / sqrt(variance + epsilon) + beta`` over a step's units, in fp32.
 
-    In fp16 the epsilon is 0, and a step whose units are all alike would be NaN; and 2048 squares of
-    up to 400 add up to more than fp16 holds.
+    In fp16 the epsilon is 0, so a step with equal units would be NaN; and the sum of 2048 squares
+    of up to 400 exceeds the range of fp16.
     """
     name = f"{layer}_LayerNorm"
     gamma, beta = network.layout.norms[layer]
@@ -143,7 +147,7 @@ def _native(
         (1 - mask) * FREEZE                         new_state_h = [h0, h][input_lengths]
 
     The extra column has weight -1 for the input gate and +1 for the forget gate, so past the end
-    i = 0 and f = 1, and c is carried on unchanged to the last step.
+    i = 0 and f = 1, and c does not change until the last step.
     """
     mask = _mask(network, x, input_lengths)
     steps = _with_past_end(network, x, mask)
@@ -171,11 +175,10 @@ def _native(
 def _unrolled(
     network: Network, x: Var, input_lengths: Var, state_c: Var, state_h: Var
 ) -> tuple[Var, Var, Var]:
-    """The steps of ``_native`` one after the other, of operations that no rule of fit blocks.
-
-    Only the cast of ``input_lengths`` from int32 is left; positions are numbers of the
-    computation's type, which are exact for all steps that may be unrolled. The cell is frozen past
-    the end as in ``_native``; the last h is a product with 1 at ``input_lengths``, else 0::
+    """The unrolled steps of ``_native``, with operations that no rule of ``fit`` blocks. The only
+    exception is the cast of ``input_lengths`` from int32. Positions have the type of the
+    computation, which is exact for all steps of an unrolled LSTM. The cell is frozen past the end
+    as in ``_native``; the last h is a product with 1 at ``input_lengths``, else 0::
 
         [h0, h] (T+1,1,H) ── reshape ── (T+1,H) ─┐
         relu(1 - |input_lengths - (0...T)|) (1,T+1) ── matmul ── new_state_h
@@ -239,7 +242,7 @@ def _loop(
     """coremltools' own form of TensorFlow's ``BlockLSTM``: a ``while_loop`` over time.
 
     The lists of c and h are (T + 1, 1, H) with the initial state first; they are carried in fp32
-    even where the cell is fp16, as plain conversion does.
+    even if the cell is fp16, as in plain conversion.
     """
     dtype, name, hidden = network.dtype, network.type_name, network.layout.n_hidden
     before = {
@@ -349,7 +352,7 @@ def _last_step(input_lengths: Var) -> Var:
 
 
 def _widened(network: Network, name: str, array: Array) -> Var:
-    """A constant of the lstm's type; stored as it is, and cast when the package is loaded."""
+    """A constant of the lstm's type, stored in its own type and cast when the package is loaded."""
     if array.dtype == network.lstm_dtype:
         return network.constant(name, array)
     if name not in network.constants:
@@ -360,12 +363,12 @@ def _widened(network: Network, name: str, array: Array) -> Var:
 
 
 def as_type(x: Var, dtype: type, name: str) -> Var:
-    """``x`` of a numpy type, cast where it is not."""
+    """``x`` cast to a numpy type, if necessary."""
     return _as(x, _type_name(dtype), name)
 
 
 def _as(x: Var, type_name: str, name: str) -> Var:
-    """``x`` of the given MIL type, cast where it is not."""
+    """``x`` cast to a MIL type, if necessary."""
     current = ct.converters.mil.mil.types.builtin_to_string(x.dtype)
     if current == type_name:
         return x

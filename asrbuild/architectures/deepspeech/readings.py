@@ -1,8 +1,8 @@
-"""Compares what asrbuild read of a source with what TensorFlow's own readers read of it.
+"""Compares asrbuild's reading of a source with that of TensorFlow's own readers.
 
-The package's weights come from asrbuild's readers of checkpoints and of graphs, and so do the
-constants of the graph that TensorFlow runs as the reference. A fault of such a reader would be on
-both sides of the proof. So the process of the reference reads the source a second time.
+asrbuild's readers of checkpoints and graphs give the package's weights, and also the constants of
+the graph that TensorFlow runs as the reference. A fault of such a reader would be on both sides of
+the proof. So the process of the reference reads the source a second time, with TensorFlow.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ _FIX = (
 def check_checkpoint(graph: Graph, checkpoint: Path) -> None:
     """Compares the constants of an exported graph with the variables that TensorFlow reads.
 
-    Every variable is such a constant or a record of training, and every constant of more than one
-    number is such a variable, or zeros.
+    Every variable must be such a constant or a record of training, and every constant with more
+    than one number must be such a variable, or zeros.
 
     Args:
-        graph: exported from the checkpoint.
-        checkpoint: its prefix.
+        graph: a graph exported from the checkpoint.
+        checkpoint: the checkpoint's prefix.
 
     Raises:
-        AsrbuildError: naming the variable or constant that is another one or has no counterpart.
+        AsrbuildError: it names the variable or constant that differs or has no counterpart.
     """
     from tensorflow.python.training import py_checkpoint_reader
 
@@ -65,17 +65,17 @@ def check_checkpoint(graph: Graph, checkpoint: Path) -> None:
 
 
 def check_graph_file(graph: Graph) -> None:
-    """Compares what a graph's outputs are computed from with its file as TensorFlow parses it.
+    """Compares all nodes that a graph's outputs depend on with TensorFlow's parsing of its file.
 
     Raises:
-        AsrbuildError: naming the node that is another one.
+        AsrbuildError: it names the node that differs.
     """
     from tensorflow.core.framework import graph_pb2
 
     assert graph.path is not None
     theirs, regions = _parsed(graph.path)
     needed = upstream(graph, OUTPUTS)
-    # Large constants are compared where they lie, not written and parsed again.
+    # Large constants are compared in place, not serialised and parsed again.
     small = [graph.by_name[name] for name in needed if not is_large(graph.by_name[name])]
     ours = graph_pb2.GraphDef.FromString(b"".join(graph_pieces(small, 0)))
     written = {node.name: node for node in ours.node}
@@ -100,7 +100,7 @@ def check_graph_file(graph: Graph) -> None:
 
 
 def _parsed(path: Path) -> tuple[Any, dict[str, bytes]]:
-    """A graph as TensorFlow parses it, and the bytes of its regions if it is memory-mapped."""
+    """A graph parsed by TensorFlow, and the bytes of its regions if it is memory-mapped."""
     from google.protobuf.message import DecodeError
     from tensorflow.core.framework import graph_pb2
     from tensorflow.core.util import memmapped_file_system_pb2
@@ -131,7 +131,7 @@ def _parsed(path: Path) -> tuple[Any, dict[str, bytes]]:
 
 
 def _mapped(node: Any, regions: dict[str, bytes]) -> Array:
-    """The value of an ``ImmutableConst``, as its kernel takes it."""
+    """The value of an ``ImmutableConst``, as its kernel reads it."""
     from tensorflow.python.framework import dtypes
 
     dtype = np.dtype(dtypes.as_dtype(node.attr["dtype"].type).as_numpy_dtype)
@@ -142,16 +142,16 @@ def _mapped(node: Any, regions: dict[str, bytes]) -> Array:
 
 
 def check_lite(graph: Graph, path: Path) -> None:
-    """Compares every weight of a graph with the ``.tflite`` as TensorFlow Lite reads it.
+    """Compares every weight of a graph with TensorFlow Lite's reading of the ``.tflite``.
 
-    A quantised one has the value that its own scale and zero point give it, in float32.
+    The value of a quantised weight is that of its own scale and zero point, in float32.
 
     Args:
-        graph: made of the file.
+        graph: the graph made of the file.
         path: the ``.tflite``.
 
     Raises:
-        AsrbuildError: naming the weight that is not in it.
+        AsrbuildError: it names the weight that the file lacks.
     """
     from tensorflow.lite.python.interpreter import Interpreter
 
@@ -161,7 +161,7 @@ def check_lite(graph: Graph, path: Path) -> None:
     except (ValueError, RuntimeError) as error:
         raise AsrbuildError(f"TensorFlow Lite cannot read the model: {error}", file=path) from error
     theirs: list[Array] = []
-    # What is computed has no value before the model has run, and asking for it ends the process.
+    # Computed tensors have no value before the model has run; reading one ends the process.
     computed = {int(t) for operator in interpreter._get_ops_details() for t in operator["outputs"]}
     computed |= {detail["index"] for detail in interpreter.get_input_details()}
     for detail in interpreter.get_tensor_details():
@@ -184,12 +184,12 @@ def check_lite(graph: Graph, path: Path) -> None:
 
 
 def _attributes(node: Any) -> dict[str, Any]:
-    """A node without its constant's value, which has several forms."""
+    """The attributes of a node without the value of a constant, which has several forms."""
     return {key: value for key, value in node.attr.items() if key != "value"}
 
 
 def _array(tensor: Any) -> Array:
-    """The value of a ``TensorProto``, by TensorFlow but for one copy of what can be large."""
+    """The value of a ``TensorProto``, by TensorFlow, except that large values are not copied."""
     from tensorflow.python.framework import dtypes, tensor_util
 
     content = tensor.tensor_content
@@ -201,7 +201,7 @@ def _array(tensor: Any) -> Array:
 
 
 def _same(one: Array, other: Array) -> bool:
-    """Whether two arrays are equal bit for bit, NaN included."""
+    """Whether two arrays are equal bit by bit, including NaN."""
     if one.dtype != other.dtype or one.shape != other.shape:
         return False
     if one.dtype.kind != "f":

@@ -1,39 +1,39 @@
 """The TensorFlow original as the reference: a DeepSpeech graph run on given features.
 
-It runs in a process of its own, so that the build itself never imports TensorFlow, and beside the
-conversion:
+It runs in a process of its own, so that the build itself never imports TensorFlow, concurrently
+with the conversion:
 
     python -m asrbuild.architectures.deepspeech.reference --graph G.pb --cases in.npz --out out.npz
 
-A proof is worth something where its two sides share no reader. What they share of the weights, and
-what guards it:
+The two sides of a proof should share no reader. They share these readings of the weights, with
+these safeguards:
 
 - A checkpoint's variables: asrbuild's reader feeds the package and the exported graph. Here
   TensorFlow's reader reads the checkpoint, and each constant of the graph must be its variable.
 - A frozen graph: asrbuild's parser feeds the package and the session. Here TensorFlow parses the
   file, and each node must be the one asrbuild read.
-- Which variables make the network, and which are records of training: one rule (``network.py``).
-  What it does not know is refused.
+- The division of variables into the network's and records of training: one rule (``network.py``).
+It refuses unknown variables.
 - The form of a checkpoint's network (order of the gates, forget bias, normalisation): exporter and
-  MIL builder are two texts of one idea. Tests compare the exporter's graph with genuine exports of
-  genuine checkpoints. A frozen graph has its form itself, and must be the known one.
-- The exported graph also gives the words that ``evaluate`` compares with; the build has compared it
-  with the checkpoint before. What ``verify --bisect`` exports is compared again.
+MIL builder implement the same assumptions. Tests compare the exporter's graph with genuine exports
+of genuine checkpoints. A frozen graph has its own form, which must be the known one.
+- The exported graph also gives the transcripts that ``evaluate`` compares with; the build has
+compared it with the checkpoint before. The export of ``verify --bisect`` is compared again.
 
-What they share besides the weights:
+Besides the weights they share:
 
 - Labels: both sides are decoded with the source's own (``metadata_alphabet``, ``alphabet.txt``), so
-  words agree under any labels. A key with other labels is refused, and a model that gets no known
-  word right is not published (``proof.wrong_words``).
-- Features: both sides read the same cases. Their settings are those that the source states; a
-  graph's are also compared with its own AudioSpectrogram and Mfcc nodes (``source.settle``). A
-  checkpoint states them in flags.txt alone: only known words can contradict those.
-- The clip: TensorFlow runs a frozen graph's own nodes, and the package has what was read from them,
-  so the gates compare two readings. Of a checkpoint both have what flags.txt states.
+  transcripts agree under any labels. A key with other labels is refused, and a model that gets no
+  word of an expected transcript right is not published (``proof.wrong_words``).
+- Features: both sides read the same cases. Their settings are the source's; those of a graph are
+also compared with its own AudioSpectrogram and Mfcc nodes (``settle``). Those of a checkpoint are
+only in flags.txt: only an expected transcript can contradict them.
+- The clip: TensorFlow runs a frozen graph's own nodes, and the package has the value read from
+them, so the gates compare two readings. For a checkpoint both have the value in flags.txt.
 - Context and coefficients: TensorFlow refuses windows that are not the graph's ``input_node``; the
-  graph of a checkpoint has what the shapes of its variables state.
-- Lengths and state: TensorFlow masks and carries them as the graph says. The graph of a checkpoint
-  is asrbuild's export, which tests compare with the genuine exports.
+  graph of a checkpoint has the sizes of its variables.
+- Lengths and state: TensorFlow masks and carries them by the graph. The graph of a checkpoint is
+asrbuild's export, which tests compare with the genuine exports.
 """
 
 from __future__ import annotations
@@ -68,9 +68,9 @@ if TYPE_CHECKING:
     from asrbuild.architectures.deepspeech.batching import Batch, Piece
 
 _COMPARED_STEPS = 8
-#: Of probabilities; a wrong utterance differs by a thousand times that.
+#: Tolerance of probabilities; a wrong utterance differs by a thousand times that.
 _SAME = 1e-4
-#: What rounding leaves of 1 in a sum of probabilities.
+#: Tolerance of a sum of probabilities, for rounding.
 _SUM_ERROR = 1e-3
 
 
@@ -82,7 +82,7 @@ class ReferenceOutput:
         logits: probabilities (the node is a softmax), (T, n_output).
         new_state_c: cell state after T steps, (1, n_hidden).
         new_state_h: output state after T steps, (1, n_hidden).
-        nodes: other nodes that were asked for: name -> its value for each run of the graph.
+        nodes: further requested nodes: name -> value for each run of the graph.
     """
 
     logits: Array
@@ -99,13 +99,13 @@ def start_reference(
     nodes: Iterable[str] = (),
     checkpoint: Path | None = None,
 ) -> OriginalRun:
-    """Starts the reference process; the caller goes on.
+    """Starts the reference process; does not wait for it.
 
     Args:
         graph: a frozen DeepSpeech graph, static or dynamic.
         cases_path: npz of case name -> features (T, window, coefficients) float32.
-        out_path: npz to write, by rename when whole; read it with ``read_reference``.
-        nodes: more nodes whose values are wanted, ``name`` or ``name:index``.
+        out_path: npz with the results, renamed into place when whole; see ``read_reference``.
+        nodes: further requested nodes, ``name`` or ``name:index``.
         checkpoint: prefix of the checkpoint that the graph was exported from; TensorFlow reads it
             too, and a graph with other weights is refused.
     """
@@ -128,7 +128,7 @@ def run_reference(
     """Runs the reference process on cases in memory and waits for it."""
     with tempfile.TemporaryDirectory(prefix="asrbuild-reference-") as folder:
         cases_path = Path(folder, "cases.npz")
-        # numpy's stubs take any unpacked mapping for the flag allow_pickle as well.
+        # numpy's stubs match any unpacked mapping with the flag allow_pickle as well.
         np.savez(cases_path, **dict(cases))  # type: ignore[arg-type]
         out = Path(folder, "out.npz")
         run = start_reference(graph, cases_path, out, nodes=nodes, checkpoint=checkpoint)
@@ -136,7 +136,7 @@ def run_reference(
 
 
 def read_reference(path: Path | str) -> dict[str, ReferenceOutput]:
-    """Reads a results' file: case name -> output."""
+    """Reads a file of results: case -> output."""
     with np.load(path, allow_pickle=False) as stored:
         arrays = dict(stored)
     outputs = {}
@@ -156,16 +156,16 @@ def read_reference(path: Path | str) -> dict[str, ReferenceOutput]:
     return outputs
 
 
-#: ``BlockLSTM``'s outputs ``cs`` (cell states) and ``h`` (outputs), one row a step, in the order
-#: of ``STATES``.
+#: Numbers of ``BlockLSTM``'s outputs ``cs`` (cell states) and ``h`` (outputs), one row a step, in
+#: the order of ``STATES``.
 STATE_OUTPUTS = (1, 6)
 
 
 def state_nodes(graph: Path) -> tuple[str, ...]:
-    """The tensors that hold the LSTM's states after every step, (T, 1, H) each.
+    """The tensors with the LSTM's states after every step, (T, 1, H) each.
 
     Raises:
-        AsrbuildError: the graph has no LSTM of the kind DeepSpeech exports, or several.
+        AsrbuildError: the graph has no LSTM as DeepSpeech exports it, or several.
     """
     found = [node.name for node in load_graph(graph).nodes if node.op.startswith("BlockLSTM")]
     if len(found) != 1:
@@ -178,7 +178,7 @@ def state_nodes(graph: Path) -> tuple[str, ...]:
 
 
 def read_results(path: Path) -> dict[str, Result]:
-    """Reads a results' file whose run was asked for the states of every step."""
+    """Reads a file of results with the states of every step: case -> result."""
     names = {f"{index}": pair.output for index, pair in zip(STATE_OUTPUTS, STATES, strict=True)}
     return {
         case: Result(
@@ -195,11 +195,10 @@ def read_results(path: Path) -> dict[str, Result]:
 def run_cases(
     path: Path, cases: Mapping[str, Array], nodes: Sequence[str] = (), *, lean: bool = False
 ) -> dict[str, Array]:
-    """Runs every case in this process; returns the arrays of the results' file.
+    """Runs every case in this process; returns the arrays for the file of results.
 
-    A static graph is run in chunks with carried state. A dynamic graph is run in one shot, or, as
-    several cases go together, from the end of one to the end of the next. ``lean`` as in
-    ``GraphSession``.
+    A static graph runs in chunks with carried state. A dynamic graph runs each case in one call, or
+    several cases together in calls that end where a case ends. ``lean``: see ``GraphSession``.
     """
     from asrbuild.architectures.deepspeech.batching import find_batch, for_any_batch, run_together
     from asrbuild.architectures.tensorflow.session import GraphSession
@@ -232,7 +231,7 @@ def run_cases(
         return together
 
     ordered = sorted(cases, key=lambda name: -len(cases[name]))
-    # The longest takes about as long as all others beside each other.
+    # The longest case takes about as long as all others together.
     groups = [ordered[:1], ordered[1:]] if batch else [[name] for name in ordered]
     with ThreadPoolExecutor(usable_processors()) as threads:
         pieces = {
@@ -243,7 +242,7 @@ def run_cases(
     for name in cases:
         own = pieces[name]
         logits = [piece.logits for piece in own]
-        if not own:  # no steps: one of zeros says how many classes there are
+        if not own:  # without steps, a step of zeros gives the number of classes
             (one,) = run(None, {name: np.zeros((1, window, coefficients), np.float32)}).values()
             logits = [one[0].logits[:0]]
         results[f"{name}/logits"] = np.concatenate(logits)
@@ -256,10 +255,10 @@ def run_cases(
 
 
 def check_readings(path: Path, checkpoint: Path | None, *, lean: bool = False) -> None:
-    """Checks that TensorFlow's readers find in the source what asrbuild's found.
+    """Raises unless TensorFlow's readers and asrbuild's readers agree on the source.
 
     Raises:
-        AsrbuildError: naming the variable or node that is another one.
+        AsrbuildError: it names the variable or node that differs.
     """
     from asrbuild.architectures.deepspeech.readings import (
         check_checkpoint,
@@ -279,10 +278,10 @@ def check_readings(path: Path, checkpoint: Path | None, *, lean: bool = False) -
 
 
 def check_probabilities(path: Path, results: Mapping[str, Array]) -> None:
-    """Checks that ``logits`` are probabilities, as packages, manifests and decoders state.
+    """Raises unless ``logits`` are probabilities, as packages, manifests and decoders require.
 
     Raises:
-        AsrbuildError: a row of them does not add up to 1.
+        AsrbuildError: a row does not add up to 1.
     """
     for key, rows in results.items():
         if not key.endswith("/logits") or "/nodes/" in key or not np.isfinite(rows).all():
@@ -298,7 +297,7 @@ def check_probabilities(path: Path, results: Mapping[str, Array]) -> None:
 
 
 def _may_be_batched(graph: Graph, cases: Mapping[str, Array], nodes: Sequence[str]) -> bool:
-    """Whether there are several cases, and only such nodes as keep utterances apart."""
+    """Whether the cases can run as a batch: there are several, and no node mixes utterances."""
     lstm = all(graph.by_name[input_name(node)].op.startswith("BlockLSTM") for node in nodes)
     return lstm and len(cases) > 1
 
@@ -306,11 +305,11 @@ def _may_be_batched(graph: Graph, cases: Mapping[str, Array], nodes: Sequence[st
 def _run_at_once(
     run: Callable[..., dict[str, list[Piece]]], batch: Batch, cases: Mapping[str, Array]
 ) -> dict[str, list[Piece]] | None:
-    """All cases together; None where that is not what the graph gives for each alone.
+    """Runs all cases together; None if the results differ from those of each case alone.
 
-    The beginnings of the first and the last are run alone as well: were one constant left out or
-    one too many fed, they would differ or TensorFlow would refuse. What does not differ by more
-    than sums made in another order is the same.
+    The beginnings of the first and the last case also run alone: with a missing or additional fed
+    constant, they would differ or TensorFlow would fail. Differences of sums in another order are
+    tolerated.
     """
     try:
         together = run(batch, cases)
@@ -355,7 +354,7 @@ def _run(options: argparse.Namespace, cases: Mapping[str, Array]) -> dict[str, A
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The process; see ``original.serve``."""
+    """The main function of the process; see ``original.serve``."""
     return original.serve(_run, arguments, "--graph", "--nodes", "--checkpoint")
 
 

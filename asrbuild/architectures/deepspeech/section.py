@@ -1,4 +1,4 @@
-"""Rules of the recipe's ``export`` section, DeepSpeech's flags."""
+"""The rules of the recipe's section ``export``, DeepSpeech's flags."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from asrbuild.base.errors import AsrbuildError
 
 
 def export_problems(export: Any) -> Iterator[AsrbuildError]:
-    """An error for each value that no DeepSpeech model has; null, not yet read, is none."""
+    """Yields an error for each impossible value; null, before the source is read, is valid."""
     for name in (
         "n_input",
         "audio_sample_rate",

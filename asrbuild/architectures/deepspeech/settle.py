@@ -1,8 +1,8 @@
-"""Reading a DeepSpeech source, and settling the recipe's keys by its facts.
+"""Reads a DeepSpeech source, and completes the recipe's keys with its facts.
 
-A key that is null takes what the source states. Nothing has a default that describes the model:
-what neither the source nor a key says is an error. ``recipe`` is the composed recipe: its keys
-``source.*``, ``export.*`` and ``n_steps`` are read.
+A key that is null takes the value that the source states. Facts about the model have no defaults: a
+value that neither the source nor a key gives is an error. ``recipe`` is the composed recipe: its
+keys ``source.*``, ``export.*`` and ``n_steps`` are read.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _STORED = "weights.txt"
 
 @dataclass(frozen=True)
 class Stated:
-    """The model that a source is made of, its files by label, and what it states of itself."""
+    """The model of a source, its files by label, and its facts."""
 
     checkpoint: Path | None
     graph: Path | None
@@ -43,7 +43,7 @@ class Stated:
 
 
 def read_source(recipe: Any, cache_root: Path, keep: bool) -> Stated:
-    """Finds the model of a recipe and reads what it states of itself.
+    """Finds the model of a recipe and reads its facts.
 
     Raises:
         AsrbuildError: a file is missing or damaged.
@@ -99,7 +99,7 @@ def _first(found: Iterable[Fact], name: str) -> Any:
 def _remembered(
     cache_root: Path, files: dict[str, Path], read: Callable[[], list[Fact]], keep: bool
 ) -> list[Fact]:
-    """The facts of files, from the cache where they were read before: that needs no numpy."""
+    """The facts of files, from the cache if they were read before, without numpy."""
     digests = {label: file_digest(path, cache_root) for label, path in files.items()}
     key = StageKey("facts", code_digest("architectures/deepspeech/facts.py"), {}, digests, {})
     labels = {str(path): label for label, path in files.items()}
@@ -120,11 +120,11 @@ def _remembered(
 
 
 def _alphabet(recipe: Any, model: Stated, files: dict[str, Path]) -> Alphabet:
-    """The labels of the model: those that the source states, or those of the recipe's file.
+    """The labels of the model, from the source or from the recipe's file.
 
     Raises:
-        AsrbuildError: neither states them, they contradict each other, or their number is not that
-            of the model's outputs.
+        AsrbuildError: neither has them, they contradict each other, or their number does not fit
+        the model's outputs.
     """
     source = recipe.source
     outputs = _first(model.facts, facts.N_OUTPUT)
@@ -227,8 +227,7 @@ def _check_size(
     )
 
 
-#: Keys that describe the model: what DeepSpeech's training code takes where no flag is given, for
-#: the message alone.
+#: Key that describes the model -> the default of DeepSpeech's training code, for the message.
 _DESCRIBING = {
     facts.SAMPLE_RATE: 16000,
     facts.WIN_LEN: 32,
@@ -238,7 +237,7 @@ _DESCRIBING = {
     facts.N_INPUT: 26,
     facts.N_CONTEXT: 9,
 }
-#: Keys that have a value of their own where the source states none.
+#: Keys with a default, if the source states no value.
 _OTHERWISE = {
     facts.BEAM_WIDTH: DecoderSettings().beam_width,
     facts.LANGUAGE: "",
@@ -248,10 +247,10 @@ _OTHERWISE = {
 
 
 def settle(recipe: Any, cache_root: Path, keep: bool) -> Found:
-    """Every value that the source states, for the recipe's keys that are null.
+    """Finds the model, with the source's values for the recipe's keys that are null.
 
     Raises:
-        AsrbuildError: a key contradicts the source, or nothing states a value.
+        AsrbuildError: a key contradicts the source, or a value is missing.
     """
     model = read_source(recipe, cache_root, keep)
     alphabet = _alphabet(recipe, model, model.files)
@@ -263,7 +262,7 @@ def settle(recipe: Any, cache_root: Path, keep: bool) -> Found:
         given, fact = _lookup(recipe, key), stated.get(key)
         if given is None:
             values[key] = fact.value if fact is not None else _OTHERWISE.get(key)
-            # The clip of a graph is in its nodes, or it has none.
+            # The clip of a graph is in its nodes, or the graph has none.
             needed = key != facts.RELU_CLIP or model.graph is None
             if values[key] is None and key in _DESCRIBING and needed:
                 missing.append(key)
@@ -287,7 +286,7 @@ def _lookup(recipe: Any, key: str) -> Any:
 
 
 def _stated(recipe: Any, model: Stated) -> dict[str, Fact]:
-    """One fact of each name; of two that differ, the one that a key confirms."""
+    """Name -> fact; of two different facts, the one that a key confirms."""
     stated, against = facts.agreed(model.facts)
     for first, second in against:
         given = _lookup(recipe, first.name) if "." in first.name else None
@@ -310,7 +309,7 @@ def _stated(recipe: Any, model: Stated) -> dict[str, Fact]:
 
 
 def _from_samples(stated: dict[str, Fact]) -> dict[str, Fact]:
-    """Durations of a graph that states them in samples alone; whole milliseconds only."""
+    """Durations in whole milliseconds of a graph that has them only in samples."""
     rate = stated.get(facts.SAMPLE_RATE)
     pairs = ((facts.WIN_LEN, "window_samples"), (facts.WIN_STEP, "step_samples"))
     return {
@@ -342,7 +341,7 @@ def _contradiction(key: str, given: Any, fact: Fact) -> AsrbuildError:
 
 
 def unstated(model: Stated) -> list[str]:
-    """The keys that describe a model and that this one does not state."""
+    """The keys that describe a model and that this source does not state."""
     stated = {fact.name for fact in model.facts}
     stated |= _from_samples({fact.name: fact for fact in model.facts}).keys()
     needed = set(_DESCRIBING) - ({facts.RELU_CLIP} if model.graph is not None else set())
@@ -368,7 +367,7 @@ def _unstated(missing: list[str], model: Stated) -> AsrbuildError:
 
 
 def _check_front_end(settled: Mapping[str, Any], stated: Mapping[str, Fact], graph: Path) -> None:
-    """Refuses a graph whose own features are not those that asrbuild computes."""
+    """Raises if a graph's own features differ from those of the recipe."""
     rate = settled[facts.SAMPLE_RATE] or 0
     computed = {
         "window_samples": (rate * (settled[facts.WIN_LEN] or 0) // 1000, facts.WIN_LEN),
@@ -392,9 +391,9 @@ def _check_front_end(settled: Mapping[str, Any], stated: Mapping[str, Fact], gra
 
 
 def _frozen(given: Path, cache_root: Path) -> tuple[Path, str]:
-    """The frozen graph of a source file, and how its weights came to be.
+    """The frozen graph of a source file, and the conversion of its weights in words.
 
-    Of a ``.tflite`` it is the graph that stands for it, in the cache.
+    For a ``.tflite`` it is the equivalent graph, in the cache.
     """
     if recognise(given).key != "tflite":
         return given, "as they are"

@@ -1,4 +1,4 @@
-"""Inputs, outputs and states of a DeepSpeech graph, by the names that its exporter gives them.
+"""The signature of a DeepSpeech network, with the names of DeepSpeech's exporter.
 
 Source: DeepSpeech 0.9.3 ``create_inference_graph``. The node ``logits`` is a softmax.
 """
@@ -28,17 +28,18 @@ if TYPE_CHECKING:
     from asrbuild.speech.mfcc import FeatureSettings
 
 INPUT_NODE, INPUT_LENGTHS = "input_node", "input_lengths"
-#: The input that says which samples of a call are real, where the front end is in the package.
+#: The input with the range of samples of the recording, if the front end is in the package.
 REAL_SAMPLES = "real_samples"
 LOGITS = "logits"
-#: The LSTM's states, cell then output: (input, output, name of Core ML's own state).
+#: The LSTM's states, cell and output: (input, output, name of Core ML's own state).
 STATES = (
     StatePair("previous_state_c", "new_state_c", "state_c"),
     StatePair("previous_state_h", "new_state_h", "state_h"),
 )
 OUTPUTS = (LOGITS, *(pair.output for pair in STATES))
-#: Layer 1 reads MFCC without scaling, the first of them near -50, so its weights are the most
-#: sensitive: int8 costs 10 dB of the probabilities. At n_hidden 2048 they are 2 % of all weights.
+#: The layer that stays uncompressed: layer 1 reads MFCC without scaling, the first of them near
+#: -50, so its weights are the most sensitive: int8 costs 10 dB of the probabilities. At n_hidden
+#: 2048 it has 2 % of all weights.
 LAYERS = Layers(
     ("layer_1", "layer_2", "layer_3", "lstm", "layer_5", "layer_6"),
     recurrent="lstm",
@@ -92,9 +93,9 @@ def sized(window: int, coefficients: int, hidden: int, classes: int) -> Signatur
 def of_samples(settings: FeatureSettings) -> Signature:
     """The signature with the front end in the package.
 
-    A call has, on each side of the samples that are new to it, those of the context frames. Frames
-    that are not wholly of the recording are zeros, as at the ends of a recording, and their rows do
-    not advance the LSTM.
+    A call has the samples of the context frames on each side of its new samples. Frames that are
+    not wholly inside the recording are zeros, as at the ends of a recording, and do not advance the
+    LSTM.
     """
     edge = settings.n_context * settings.stride
     inputs = (
@@ -117,7 +118,7 @@ def of_samples(settings: FeatureSettings) -> Signature:
 
 
 def of_samples_sized(settings: FeatureSettings, hidden: int, classes: int) -> Signature:
-    """The same of one network."""
+    """The signature of one network with the front end in the package."""
     return _sized(of_samples(settings), hidden, classes)
 
 
@@ -129,10 +130,10 @@ def _sized(found: Signature, hidden: int, classes: int) -> Signature:
 
 
 def check_layers(request: ConversionRequest) -> None:
-    """Refuses a way to compress the LSTM that Core ML has no form for.
+    """Raises for a compression of the LSTM that Core ML does not support.
 
     Raises:
-        AsrbuildError: its fp16 weights go through a cast before iOS17.
+        AsrbuildError: before iOS17, its fp16 weights are cast.
     """
     from asrbuild.coreml.request import specification_version
 

@@ -1,4 +1,4 @@
-"""``flags.txt``: the flags that a training run of DeepSpeech or Coqui STT left in its folder.
+"""Reads ``flags.txt``: the flags of a training run of DeepSpeech or Coqui STT.
 
 DeepSpeech 0.6 to 0.9 write absl's ``FLAGS.flags_into_string()``: one argument a line,
 ``--name=value``, and ``--name`` or ``--noname`` of a boolean; the last one counts. Coqui STT writes
@@ -21,7 +21,7 @@ from asrbuild.base.kinds.places import FLAGS
 from asrbuild.base.kinds.recognition import require
 
 FILE_NAME = "flags.txt"
-#: The flags that describe a model, and their types. ``utf8`` is DeepSpeech 0.6's name of
+#: The flags that describe a model -> their types. ``utf8`` is DeepSpeech 0.6's name of
 #: ``bytes_output_mode``.
 _TYPES: dict[str, type] = {
     "alphabet_config_path": str,
@@ -43,13 +43,13 @@ _TYPES: dict[str, type] = {
 }
 _KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 _TRUTH = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
-#: Files named by ``--flagfile`` may name others; absl has no bound, but a loop has no end.
+#: Limit of nested files of ``--flagfile``; absl has none, but a loop would have no end.
 _DEEPEST = 8
 
 
 @dataclass(frozen=True)
 class Flag:
-    """The value of one flag, the file it stands in and the line there, from 1."""
+    """The value of one flag, with its file and its line, counted from 1."""
 
     value: Any
     file: Path
@@ -57,11 +57,11 @@ class Flag:
 
 
 def read_flags(path: Path) -> dict[str, Flag]:
-    """The flags of a training run that describe its model, by name; empty ones are left out.
+    """Name -> flag of a training run, for flags that describe the model and are not empty.
 
     Raises:
-        AsrbuildError: it is not a list of flags, a value is of another type, or a file that
-            ``--flagfile`` names is not there.
+        AsrbuildError: the file is not a list of flags, a value has another type, or a file of
+        ``--flagfile`` is missing.
     """
     text = _text(path)
     given = _json(text, path) if text.lstrip()[:1] == "{" else _lines(text, path)
@@ -104,7 +104,7 @@ def _json(text: str, path: Path) -> Iterator[tuple[str, Flag]]:
 
 
 def _lines(text: str, path: Path, depth: int = 0) -> Iterator[tuple[str, Flag]]:
-    """Each flag in order; what ``--flagfile`` names stands in its place."""
+    """Yields each flag in order; a file of ``--flagfile`` is included in its place."""
     lines = re.split(r"\r\n|\r|\n", text)
     if not any(line.lstrip().startswith("-") for line in lines):
         raise _not_flags(path)
@@ -123,8 +123,8 @@ def _lines(text: str, path: Path, depth: int = 0) -> Iterator[tuple[str, Flag]]:
 
 
 def _argument(argument: str, after: list[str]) -> tuple[str, str | bool, int]:
-    """Name and value of ``--name=value``, ``--name value``, ``--name`` or ``--noname``, and how
-    many of the lines after it are part of it: the value may stand on its own line."""
+    """Name, value and number of further lines of an argument. Its form is ``--name=value``,
+    ``--name value``, ``--name`` or ``--noname``; the value may be on a line of its own."""
     name, separator, value = argument.lstrip("-").partition("=")
     if separator:
         return name.strip(), value.strip(), 0
@@ -153,7 +153,7 @@ def _nested(named: str, path: Path, line: int, depth: int) -> Iterator[tuple[str
 
 
 def _typed(name: str, flag: Flag) -> Any:
-    """The value in its flag's type, None where it is empty or a placeholder for people."""
+    """The value in the type of its flag; None if it is empty or a placeholder."""
     kind, value = _TYPES[name], flag.value
     if value is None or value == "":
         return None
@@ -161,7 +161,7 @@ def _typed(name: str, flag: Flag) -> Any:
         if kind is bool:
             return value if isinstance(value, bool) else _TRUTH[str(value).lower()]
         if kind is str:
-            # Coqui and DeepSpeech 0.9 describe what to write, in <>, where nothing was given.
+            # Coqui and DeepSpeech 0.9 write a description in <> if nothing was given.
             return None if re.fullmatch(r"<.*>", str(value), re.DOTALL) else str(value)
         if isinstance(value, bool):
             raise ValueError

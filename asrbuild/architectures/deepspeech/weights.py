@@ -1,4 +1,4 @@
-"""The acoustic weights of a source, whichever form it has, checked against the recipe."""
+"""Loads the weights of a source of any form, and checks them against the recipe."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _INDEX = "checkpoint.index"
 
 
 def checkpoint_prefix(source: SourceFiles) -> Path | None:
-    """The checkpoint of a source: its ``.index`` file without that suffix; None of a graph."""
+    """The prefix of a source's checkpoint; None for a graph."""
     index = source.files.get(_INDEX)
     return None if index is None else index.with_suffix("")
 
@@ -24,7 +24,7 @@ def load_weights(source: SourceFiles, config: Any) -> AcousticWeights:
     """The weights of a frozen graph or a checkpoint; ``config``: the recipe's export flags.
 
     Raises:
-        AsrbuildError: the file is damaged, of another width, or for another alphabet.
+        AsrbuildError: the file is damaged, has another width, or is for another alphabet.
     """
     graph, alphabet = source.files.get("graph"), source.alphabet
     key = "source.checkpoint_dir" if graph is None else "source.path"
@@ -56,7 +56,7 @@ def load_weights(source: SourceFiles, config: Any) -> AcousticWeights:
 def _read_weights(
     graph: Path | None, checkpoint: Path | None, digests: tuple[tuple[str, str], ...]
 ) -> AcousticWeights:
-    """The weights of files with these digests, mapped; the last ones are kept for a sweep."""
+    """The mapped weights of files with these digests; the last ones are kept for a sweep."""
     from asrbuild.architectures.deepspeech.checkpoint import read_weights
     from asrbuild.architectures.deepspeech.frozen import read_graph_weights
 

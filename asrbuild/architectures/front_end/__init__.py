@@ -1,1 +1,1 @@
-"""The audio front end inside a package: it takes samples, and any network follows."""
+"""The front end inside a package: computes features of samples, before any network."""

@@ -1,7 +1,7 @@
-"""The original of a package with its front end inside: numpy features, then the network.
+"""Feeds the original of a package that contains its front end, with features from numpy.
 
-The package is run on calls of samples; its original reads features, so each call's are computed
-here, by the code that an app's front end is compared with.
+The package has calls of samples; its original reads features, so the features of each call are
+computed here, by the code that an app's front end is compared with.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from asrbuild.speech.features.kinds import Settings, compute
 def features_of_calls(
     calls: Mapping[str, Array], network: Signature, settings: Settings
 ) -> dict[str, Array]:
-    """Calls of the package as calls of the network.
+    """Converts calls of the package to calls of the network.
 
     Args:
         calls: ``<sequence>/<number>/<input>`` -> value; samples (1, N), and counts of samples.
-        network: with its features.
-        settings: of the features.
+        network: the signature of the network, with features.
+        settings: the settings of the features.
     """
     counted = {port.name for port in network.inputs if port.meaning == "step_count"}
     made: dict[str, Array] = {}
@@ -42,7 +42,7 @@ def features_of_calls(
 
 
 def laid_out(features: Array, port: Port) -> Array:
-    """(F, C) in the order of the port's axes; its other axes are of size 1."""
+    """(F, C) in the order of the port's axes, whose other axes have size 1."""
     shape = [len(features) if axis.open else axis.size or 1 for axis in port.axes]
     others = [axis.size or 1 for axis in port.axes if not axis.open]
     before = [axis.size or 1 for axis in port.axes[: port.time]]

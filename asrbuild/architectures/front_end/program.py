@@ -1,4 +1,4 @@
-"""A network's program with the front end before it."""
+"""Puts the front end before a network's program."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from asrbuild.speech.features.kinds import Settings
 
 
 def with_front_end(body: Body, network: Signature, settings: Settings) -> Body:
-    """The body that takes samples where ``body`` takes features.
+    """Makes a body that takes samples from a body that takes features.
 
     Args:
-        body: of the network.
-        network: its signature, with its features.
-        settings: of the features; a frame is (C,), without neighbours.
+        body: the body of the network.
+        network: the signature of the network, with features.
+        settings: the settings of the features; a frame is (C,), without context.
     """
 
     def whole(fixed: int | None, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -45,7 +45,7 @@ def _laid_out(found: Any, port: Port) -> Any:
     batch = next(place for place in others if place != wide)
     more = [place for place in others if place not in (wide, batch)]
     if batch > min(at, wide):
-        # The batch is not the first axis: all three of size 1 or more are laid out anew.
+        # The batch is not the first axis, so all three axes are transposed.
         found = mb.squeeze(x=found, axes=[0], name=f"{PREFIX}frames")
         more = [*more, batch]
     if more:
@@ -54,7 +54,7 @@ def _laid_out(found: Any, port: Port) -> Any:
 
 
 def _frame_count(samples: Any, settings: Settings) -> Any:
-    """Frames that a number of samples makes; int32 of any shape."""
+    """The number of frames of a number of samples; int32 of any shape."""
     more = 0 if centred(settings) else settings.window - settings.stride
     rest = mb.sub(x=samples, y=np.int32(more), name=f"{PREFIX}samples_of_hops")
     count = mb.floor_div(x=rest, y=np.int32(settings.stride), name=f"{PREFIX}hops")

@@ -1,6 +1,6 @@
-"""The signature of a network with its front end in the package: samples in place of features.
+"""The signature of a network with its front end in the package: samples instead of features.
 
-Nothing here imports numpy.
+This module does not import numpy.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Protocol
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.coreml.signature import SAMPLES, Axis, Context, Port, Rows, Signature
 
-#: The name of the input that takes samples.
+#: The name of the input with samples.
 INPUT = "samples"
 FILL = "samples of the recording in [-1, 1]; zeros past its end"
 
@@ -29,25 +29,25 @@ class Frames(Protocol):
 
 
 def samples_port() -> Port:
-    """The input that takes samples, (1, samples) float32."""
+    """The input with samples, (1, samples) float32."""
     return Port(INPUT, (Axis("batch", 1), Axis(SAMPLES)), "samples", FILL)
 
 
 def centred(settings: Frames) -> bool:
-    """Whether frames are around their first sample, so that half a stride makes no less of them."""
+    """Whether frames are centred around their first sample, so that n samples make n // stride."""
     return settings.steps(settings.stride) == 1 and settings.window > settings.stride
 
 
 def in_package(signature: Signature, settings: Frames) -> Signature:
-    """The signature of a network of features with their front end before it.
+    """The signature of a network with the front end of its features before it.
 
-    Steps are samples: of its rows, of its context, and of an input that counts the real ones.
+    The steps of its rows, its context and its step count become samples.
 
     Raises:
-        AsrbuildError: a chunk of the recording has other features than the recording has there.
+        AsrbuildError: the features of a chunk differ from those of the recording.
     """
     stride, rows, context = settings.stride, signature.rows, signature.context
-    # Frames of n samples: n // stride where they are centred, else (n - window) // stride + 1.
+    # Frames of n samples: n // stride if they are centred, else (n - window) // stride + 1.
     add = 0 if centred(settings) else stride - settings.window
     if centred(settings) and signature.states:
         raise AsrbuildError(

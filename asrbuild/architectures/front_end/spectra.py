@@ -1,8 +1,9 @@
 """Features of each kind as MIL operations, equal to :mod:`asrbuild.speech.features` in float32.
 
-One strided convolution cuts the frames, prepares them (mean, pre-emphasis, window) and takes their
-Fourier transform: all of that is linear, so its kernels are one matrix. All operations are float32:
-the floors under the logarithm are below half precision, and the power of a loud window above it.
+One strided convolution cuts the frames, prepares them (mean, pre-emphasis, window) and computes
+their Fourier transform: all of that is linear, so its kernels are one matrix. All operations are
+float32: the floors under the logarithm are below half precision, and the power of a loud window
+above it.
 
 Shapes: N samples, F frames, W frames in a context window, C values of a frame.
 """
@@ -24,7 +25,7 @@ ct = import_coremltools()
 mb = ct.converters.mil.Builder
 
 Var = Any
-#: How the operations' names begin.
+#: The prefix of the operations' names.
 PREFIX = "front_end_"
 
 
@@ -51,11 +52,11 @@ def windows(coefficients: Var, settings: FeatureSettings, real: Var | None) -> t
 
     Args:
         coefficients: (1, F, C) float32.
-        real: (2,) int32, the samples [begin, end) of a call that are of the recording; a frame
-            that is not wholly in there is zeros. None: all are.
+        real: (2,) int32, the range [begin, end) of a call's samples inside the recording; a frame
+            that is not wholly inside is zeros. None: all samples.
 
     Returns:
-        windows (1, F - W + 1, W, C), and (1,) int32, how many of them are of real frames.
+        windows (1, F - W + 1, W, C), and (1,) int32, the number of them inside the recording.
     """
     width, n_context = settings.n_window, settings.n_context
     count = mb.slice_by_index(
@@ -162,7 +163,7 @@ def _nemo(samples: Var, settings: log_mel.LogMelNemo) -> Var:
         squeeze_mask=[True],
         name=_name("frame_count"),
     )
-    # One frame has no deviation: divided by 1, its square sum of 0 stays 0.
+    # One frame has no deviation: it is divided by 1, so its square sum of 0 stays 0.
     free = mb.maximum(
         x=mb.sub(x=count, y=np.int32(1), name=_name("freedom")), y=np.int32(1), name=_name("least")
     )
@@ -191,7 +192,7 @@ def _log(x: Var, floor: float) -> Var:
 
 
 def _cut(x: Var, axis: int, front: int, back: int, name: str) -> Var:
-    """Without the first ``front`` and the last ``back`` places of an axis."""
+    """Removes the first ``front`` and the last ``back`` places of an axis."""
     begin, end = [0] * x.rank, [0] * x.rank
     begin[axis], end[axis] = front, -back
     return mb.slice_by_index(

@@ -1,1 +1,1 @@
-"""Any network in an ONNX file whose ops have a Core ML form."""
+"""ONNX: any network in an ONNX file whose ops have a Core ML form."""

@@ -1,7 +1,7 @@
 """Any network in an ONNX file: source=onnx source.path=model.onnx.
 
-The names of :class:`asrbuild.architectures.architecture.Architecture`; each function's work is in
-a module of its own.
+It implements :class:`asrbuild.architectures.architecture.Architecture`; each function is in a
+module of its own.
 """
 
 from __future__ import annotations
@@ -51,14 +51,14 @@ __all__ = ["SECTION"]
 
 
 def settle(recipe: Any, cache_root: Path, keep: bool) -> Found:
-    """From the file, the section, and what running the model shows."""
+    """Finds the model: from the file, the section, and measurements of the running model."""
     from asrbuild.architectures.onnx.settle import settle
 
     return settle(recipe, cache_root, keep)
 
 
 def question(recipe: Any, cache_root: Path) -> tuple[Path, tuple[Fact, ...], list[str]]:
-    """The roles of inputs and outputs, rows and context."""
+    """The facts of the model: roles of inputs and outputs, rows and context."""
     from asrbuild.architectures.onnx.settle import facts_of, model_file, settled
 
     config, file = read_section(recipe.source.config), model_file(recipe)
@@ -67,12 +67,12 @@ def question(recipe: Any, cache_root: Path) -> tuple[Path, tuple[Fact, ...], lis
 
 
 def signature(config: Any) -> Signature:
-    """As the section states it; of samples where the features are computed in the package."""
+    """The signature in the section; of samples if the package computes the features."""
     return package_signature(read_section(config))
 
 
 def front_end(config: Any) -> FrontEnd:
-    """The model's own, or of the kind that the section names."""
+    """The front end: samples, or features of the kind in the section."""
     own = read_section(config)
     settings: Any = settings_of(own)
     window_ms = 0.0 if settings.kind == "none" else 1000 * settings.window / settings.sample_rate
@@ -81,31 +81,31 @@ def front_end(config: Any) -> FrontEnd:
 
 
 def card(recipe: Any) -> Card:
-    """As the source section says."""
+    """The texts in the recipe's section ``source``."""
     source = recipe.source
     return Card(source.author, source.license, source.description)
 
 
 def problems(config: Any) -> Iterator[AsrbuildError]:
-    """Meanings that do not exist, and inputs that are both pinned and fed."""
+    """Yields errors for unknown meanings, and for inputs that have a role and are pinned."""
     from asrbuild.architectures.onnx.section import problems
 
     yield from problems(read_section(config))
 
 
 def check_request(request: ConversionRequest, frontend: str) -> None:
-    """Refuses coremltools' TensorFlow front end, and a neural network."""
+    """Raises for coremltools' TensorFlow front end, and for a neural network."""
     check_package(request, frontend, "an ONNX model", ("auto", "mil"))
 
 
 def check_package(
     request: ConversionRequest, frontend: str, what: str, frontends: Sequence[str]
 ) -> None:
-    """Refuses what no package of a network with operations of its own can be.
+    """Raises for packages that no network with its own operations can become.
 
     Args:
-        what: the network in words.
-        frontends: values of ``coreml.frontend`` that it can have.
+        what: the network's name for messages.
+        frontends: the supported values of ``coreml.frontend``.
     """
     if frontend not in frontends:
         raise AsrbuildError(
@@ -124,7 +124,7 @@ def check_package(
 def check_source(
     source: SourceFiles, outputs: Sequence[str], lengths: Sequence[int | None]
 ) -> None:
-    """Refuses a model with ops that have no Core ML form."""
+    """Raises if a model has ops without a Core ML form."""
     from asrbuild.architectures.onnx.folding import fold
     from asrbuild.architectures.onnx.lowering.walk import missing
     from asrbuild.architectures.onnx.reading import read_graph
@@ -154,7 +154,7 @@ def original(source: SourceFiles) -> Original | None:
 
 
 def export(source: SourceFiles, config: Any, file: Path) -> None:
-    """Nothing is exported: the source is the original."""
+    """Never called: the source is the original."""
     raise AssertionError("the source is the original")
 
 
@@ -170,7 +170,7 @@ def recover(
     checkpoint: Path | None,
     folder: Path,
 ) -> Original:
-    """The model that is given: an artifact does not hold it."""
+    """The given model, because an artifact does not contain it."""
     if graph is None:
         raise AsrbuildError(
             "an artifact does not hold the model it was made of", fix="add --graph model.onnx"
@@ -179,7 +179,7 @@ def recover(
 
 
 def start(original: Original, config: Any, cases: Path, out: Path, *more: str) -> OriginalRun:
-    """onnxruntime on calls; ``more``: further arguments of the worker."""
+    """Runs onnxruntime on calls; ``more``: further arguments of the worker."""
     from asrbuild.architectures.original import start
 
     own = read_section(config)
@@ -205,7 +205,7 @@ def start(original: Original, config: Any, cases: Path, out: Path, *more: str) -
 
 
 def read(out: Path) -> dict[str, Result]:
-    """Outputs by call."""
+    """Reads the outputs by call."""
     from asrbuild.architectures.original import read_results
 
     return read_results(out)
@@ -214,14 +214,14 @@ def read(out: Path) -> dict[str, Result]:
 def landmarks(
     original: Original, features: Array
 ) -> tuple[Sequence[Landmark], Mapping[str, Array]]:
-    """None: the values inside a call are those of :func:`landmarks_of_call`."""
+    """Empty: :func:`landmarks_of_call` gives the inner values of a call."""
     return [], {}
 
 
 def landmarks_of_call(
     original: Original, config: Any, call: Mapping[str, Array]
 ) -> Sequence[Landmark]:
-    """Every value of the graph, which onnxruntime gives as a further output."""
+    """Every value of the graph, as a further output of onnxruntime."""
     from asrbuild.architectures.onnx.values import values_of_call
 
     return values_of_call(original, config, call, start)

@@ -1,4 +1,4 @@
-"""From an ONNX graph to a Core ML package."""
+"""Converts an ONNX graph to a Core ML package."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from asrbuild.coreml.speedups.importing import import_coremltools
 def convert_graph(
     file: Path, config: OnnxConfig, request: ConversionRequest, destination: Path
 ) -> None:
-    """Writes the package ``destination`` of a model, replacing an old one.
+    """Writes the package ``destination`` of a model, or replaces it.
 
     Raises:
         AsrbuildError: a node has no Core ML form.

@@ -1,4 +1,4 @@
-"""A draft of a recipe for a model: all that its file and a run tell, and blanks for the rest."""
+"""Drafts a recipe for a model: with all facts from its file and a run, and blanks for the rest."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from asrbuild.architectures.onnx.roles import assign
 from asrbuild.architectures.onnx.section import OnnxConfig
 from asrbuild.architectures.onnx.settle import Settled, settled
 
-#: What Hydra refuses to build with until it has a value.
+#: A blank: Hydra requires a value in its place.
 BLANK = "???"
 _HEAD = """\
 # FOLDER/source/{name}.yaml; fill in each ???, then build:
@@ -61,11 +61,11 @@ def written(
     """The text of a config file for a model of any kind.
 
     Args:
-        kind: of the source, whose config file the draft adds to.
-        graph: its inputs and outputs count; cuts and pins of ``config`` are done.
-        config: what is known without a run.
-        find: settles the section by a run; for a network of samples whose inputs all have a role.
-        remarks: lines that stand before the section.
+        kind: the kind of the source; the draft extends its config file.
+        graph: the graph after the cuts and pins of ``config``.
+        config: the values that are known without a run.
+        find: completes the section by a run, for a network of samples whose inputs all have roles.
+        remarks: lines before the section.
     """
     name = re.sub(r"\W+", "_", file.stem).strip("_").lower() or "model"
     assigned, unknown = assign(graph, config)

@@ -1,6 +1,6 @@
 """Constant folding of a graph: constants are computed, branches chosen, unused nodes dropped.
 
-The arithmetic is that of ``onnx.reference``, which is the standard's own in numpy.
+The arithmetic is that of ``onnx.reference``, the standard's own implementation in numpy.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from asrbuild.architectures.onnx.graph import Graph, Node, Tensor
 from asrbuild.base.array import Array
 from asrbuild.base.errors import AsrbuildError
 
-#: Elements of a computed constant; a few bytes of a file could ask for any number.
+#: Limit of elements of a computed constant, because a few bytes of a file could create any number.
 _MAX_ELEMENTS = 2**27
-#: Ops whose result differs each time, or that a reader must not carry out.
+#: Ops whose result differs each time, or that a reader must not execute.
 _NEVER = frozenset({"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike"})
 _GROWING = frozenset({"ConstantOfShape", "Expand", "Tile", "Range", "Pad", "OneHot", "Resize"})
 
 
 def fold(graph: Graph, pins: Mapping[str, Any], cuts: Sequence[str] = ()) -> Graph:
-    """A graph with the same outputs and fewer nodes.
+    """Folds a graph: the result has the same outputs and fewer nodes.
 
     Args:
-        pins: inputs, or tensors inside of the graph, that become constants, by name.
-        cuts: tensors that become inputs; nodes that only they need are dropped.
+        pins: name -> value of inputs or inner tensors that become constants.
+        cuts: tensors that become inputs; nodes that only they depend on are dropped.
 
     Raises:
         AsrbuildError: an input or tensor does not exist, or a constant does not fit in memory.
@@ -59,7 +59,7 @@ def fold(graph: Graph, pins: Mapping[str, Any], cuts: Sequence[str] = ()) -> Gra
 def kept_nodes(
     nodes: Sequence[Node], outputs: Sequence[str], cuts: Sequence[str] = ()
 ) -> list[Node]:
-    """The nodes that outputs depend on, in their order; what makes ``cuts`` is not one."""
+    """The nodes that the outputs depend on, in order, without those behind ``cuts``."""
     needed = set(outputs) - set(cuts)
     kept = []
     for node in reversed(nodes):
@@ -70,7 +70,7 @@ def kept_nodes(
 
 
 def _cut(graph: Graph, cuts: Sequence[str], pins: Mapping[str, Any]) -> Graph:
-    """The graph with these tensors as inputs; inputs that nothing reads then are dropped."""
+    """The graph with these tensors as inputs, without inputs that no node reads then."""
     if not cuts:
         return graph
     made = {name for node in graph.nodes for name in node.outputs}
@@ -91,7 +91,7 @@ def _cut(graph: Graph, cuts: Sequence[str], pins: Mapping[str, Any]) -> Graph:
 
 
 def reads(node: Node) -> set[str]:
-    """The tensors that a node reads, in its branches too."""
+    """The tensors that a node and its branches read."""
     names = set(node.inputs)
     for value in node.attributes.values():
         if isinstance(value, Graph):
@@ -140,7 +140,7 @@ def constant_of(node: Node) -> Array:
 
 
 def evaluate(node: Node, inputs: Sequence[Array | None]) -> list[Array | None] | None:
-    """The outputs of a node with known inputs; None where it must stay a node.
+    """The outputs of a node with known inputs; None if it must stay a node.
 
     Raises:
         AsrbuildError: the node cannot be computed, or its result would not fit in memory.
@@ -183,7 +183,8 @@ def _check_size(node: Node, inputs: Sequence[Array | None]) -> None:
     elif len(shapes) > 1 and node.op not in ("Gather", "Slice", "Reshape", "Concat", "Pad"):
         try:
             elements = math.prod(np.broadcast_shapes(*shapes))
-        except ValueError:  # as of a convolution: other ops do not grow more than their inputs
+        # for ops such as convolution; others have no more elements than their inputs
+        except ValueError:
             elements = max(
                 elements, math.prod(shapes[0][:-1]) * shapes[1][-1] if all(shapes) else 0
             )
@@ -196,7 +197,7 @@ def _check_size(node: Node, inputs: Sequence[Array | None]) -> None:
 
 
 def _grown(node: Node, inputs: Sequence[Array | None]) -> int:
-    """The elements of a result whose size is in the values of the inputs."""
+    """The number of elements of a result whose size is in the values of the inputs."""
     first, *rest = (np.asarray(given) for given in inputs if given is not None)
     if node.op == "ConstantOfShape":
         return math.prod(map(int, first))

@@ -1,4 +1,4 @@
-"""An ONNX graph as plain data: nodes in the order in which they run, and arrays that are known."""
+"""An ONNX graph as plain data: nodes in the order in which they run, and known arrays."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Tensor:
     Args:
         dtype: numpy's name of the element type, such as ``float32``.
         shape: sizes; a text is the name of an open axis, None an open axis without a name. None:
-            the file states no shape.
+            the file has no shape.
     """
 
     name: str
@@ -29,9 +29,9 @@ class Node:
     """One operation.
 
     Args:
-        name: of the node; nodes without one are called after their first output.
+        name: the node's name; for a node without one, that of its first output.
         attributes: values as plain Python, arrays, or a :class:`Graph` for the branches of an If.
-        opset: version of the op set that its domain has in this file.
+        opset: version of the op set of its domain in this file.
     """
 
     name: str
@@ -47,9 +47,9 @@ class Node:
 
 @dataclass(frozen=True)
 class Graph:
-    """A whole graph, or a branch of an If; a branch also reads what the graph around it made.
+    """A whole graph, or a branch of an If, which also reads tensors of the enclosing graph.
 
-    ``tensors``: what the file states of tensors inside of the graph.
+    ``tensors``: declared types and shapes of inner tensors.
     """
 
     nodes: tuple[Node, ...]

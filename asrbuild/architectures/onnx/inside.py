@@ -1,4 +1,4 @@
-"""The front end that goes into the package before an ONNX network: see ``features.place``."""
+"""The front end inside the package of an ONNX network; see ``features.place``."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from asrbuild.coreml.signature import Signature
 
 
 def settings_inside(config: OnnxConfig) -> Any:
-    """The settings of the features that the package computes; None: it takes what the model does.
+    """The settings of the features that the package computes; None if it computes none.
 
     Raises:
-        AsrbuildError: there are no such features.
+        AsrbuildError: the features do not exist.
     """
     if place_of(config) == "app":
         return None
@@ -23,7 +23,7 @@ def settings_inside(config: OnnxConfig) -> Any:
 
 
 def place_of(config: OnnxConfig) -> str:
-    """``package`` where features are computed there; of a model that takes samples, ``app``."""
+    """The place of the features; for a model that takes samples, ``app``."""
     if config.features.get("kind", "none") == "none":
         return "app"
     place: str = config.features.get("place", "app")
@@ -46,14 +46,14 @@ def package_signature(config: OnnxConfig) -> Signature:
         return network
     found = in_package(network, settings)
     if settings.kind.startswith("log_mel"):
-        # The ends of a call are made up, and most of these look at all of it.
+        # The ends of a call would be padded, and most of these features depend on the whole call.
         context = replace(found.context, causal=False, padding="changes_output")
         return replace(found, context=context)
     return found
 
 
 def calls_of_network(cases: Path, config: OnnxConfig, file: Path) -> Path:
-    """Writes a package's calls as the network's own, with features; the file that has them."""
+    """Writes a package's calls as calls of the network, with features; returns the file."""
     import numpy as np
 
     from asrbuild.architectures.front_end.feed import features_of_calls

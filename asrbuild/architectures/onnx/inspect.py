@@ -1,4 +1,4 @@
-"""Summary of an ONNX file: inputs, outputs, weights, and operations without a Core ML form."""
+"""Summarises an ONNX file: inputs, outputs, weights, and operations without a Core ML form."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from asrbuild.architectures.onnx.section import OnnxConfig
 
 @dataclass(frozen=True)
 class OnnxSummary:
-    """A summary of one file.
+    """The summary of an ONNX file.
 
     Args:
-        roles: input -> what it seems to take.
-        ops: operation -> nodes, after constants are computed.
-        stored: element type of weights -> how many numbers.
-        unconvertible: what is wrong with each op that has no Core ML form.
+        roles: input -> its likely role.
+        ops: operation -> number of nodes, after folding.
+        stored: element type of weights -> number of elements.
+        unconvertible: a message for each op without a Core ML form.
     """
 
     path: str
@@ -41,12 +41,12 @@ class OnnxSummary:
     unconvertible: tuple[str, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """As JSON."""
+        """The summary as values for JSON."""
         return asdict(self)
 
 
 def inspect_onnx(path: Path) -> OnnxSummary:
-    """Reads a file and folds it.
+    """Summarises a file, after folding.
 
     Raises:
         AsrbuildError: the file is not a complete ONNX model.
@@ -69,7 +69,7 @@ def inspect_onnx(path: Path) -> OnnxSummary:
 
 
 def _stored(graph: Graph) -> dict[str, int]:
-    """Numbers of the weights, of branches too, by element type."""
+    """Element type -> number of elements of all weights, including those of branches."""
     counts: Counter[str] = Counter()
     arrays = [*graph.constants.values()]
     for node in graph.nodes:

@@ -1,7 +1,7 @@
-"""Networks of speech that are not CTC, recognised by the names of their inputs and outputs.
+"""Recognises networks of speech that are not CTC by the names of their inputs and outputs.
 
-The names are those that the usual exporters write: Optimum for Whisper and other encoder-decoders
-of Hugging Face, sherpa-onnx and NeMo for transducers.
+The names are those of the usual exporters: Optimum for Whisper and other encoder-decoders of
+Hugging Face, sherpa-onnx and NeMo for transducers.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _CTC = "build a CTC model of the same language: wav2vec2, QuartzNet, a conformer
 
 @dataclass(frozen=True)
 class _Kind:
-    """A kind of part: the names of its inputs and of its outputs, one of which says it."""
+    """A kind of network: the names of inputs and outputs, any of which identifies it."""
 
     what: str
     inputs: re.Pattern[str]
@@ -57,13 +57,13 @@ _KINDS = (
 
 
 def refuse_other_kinds(graph: Graph, file: Path, stated: Collection[str] = ()) -> None:
-    """Refuses a part of a network that is not CTC.
+    """Raises for a part of a network that is not CTC.
 
     Args:
-        stated: names that the recipe gives a role, so that they say nothing.
+        stated: names with a role in the recipe, which do not count.
 
     Raises:
-        AsrbuildError: naming the tensor that shows it, and what to do instead.
+        AsrbuildError: it names the tensor that identifies the kind, and the alternative.
     """
     for kind in _KINDS:
         sides = (("input", kind.inputs, graph.inputs), ("output", kind.outputs, graph.outputs))

@@ -1,8 +1,8 @@
-"""Recognises a layer normalisation that an exporter wrote out as nine nodes.
+"""Recognises a layer normalisation that an exporter wrote as nine nodes.
 
     off = x - ReduceMean(x);  y = off / Sqrt(ReduceMean(Pow(off, 2)) + epsilon) * gamma + beta
 
-coremltools recognises other spellings of it, and those of GELU and SiLU.
+coremltools recognises other forms of it, and those of GELU and SiLU.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from asrbuild.architectures.onnx.folding import kept_nodes, reads
 from asrbuild.architectures.onnx.graph import Graph, Node
 from asrbuild.base.array import Array
 
-#: The op set that has LayerNormalization.
+#: The first op set with LayerNormalization.
 _OPSET = 17
 
 
 def recognise(graph: Graph) -> Graph:
-    """The graph with one node for each layer normalisation; its last output keeps its name."""
+    """Replaces each layer normalisation by one node; its output keeps its name."""
     search = _Search(graph)
     nodes = [search.whole(node) or node for node in graph.nodes]
     kept = kept_nodes(nodes, [tensor.name for tensor in graph.outputs])
@@ -31,7 +31,7 @@ def recognise(graph: Graph) -> Graph:
 
 
 class _Search:
-    """Looks from the last node of a pattern back to its first."""
+    """Searches from the last node of a pattern back to its first."""
 
     def __init__(self, graph: Graph) -> None:
         self.constants = graph.constants
@@ -40,7 +40,7 @@ class _Search:
         self.readers = Counter([*outputs, *(n for node in graph.nodes for n in node.inputs)])
 
     def whole(self, last: Node) -> Node | None:
-        """The layer normalisation that a node ends; None if it ends none."""
+        """The layer normalisation that ends with a node; None if there is none."""
         if last.op != "Add":
             return None
         scaled, beta = self.split(last)
@@ -100,14 +100,14 @@ class _Search:
         return None if name is None else self.makers.get(name)
 
     def made(self, name: str | None, op: str, *, once: bool = True) -> Node | None:
-        """The node that makes a tensor, if it is this op and, with ``once``, nothing else reads."""
+        """The node that makes a tensor, if it is this op and, with ``once``, has one reader."""
         node = self.maker(name)
         if node is None or node.op != op or (once and self.readers[node.outputs[0]] != 1):
             return None
         return node
 
     def split(self, node: Node) -> tuple[str | None, Array | None]:
-        """The operand of two that is computed, and the constant one."""
+        """The computed operand of a node with two operands, and the constant one."""
         for at in (0, 1):
             if node.inputs[at] in self.constants and node.inputs[1 - at] not in self.constants:
                 return node.inputs[1 - at], self.constants[node.inputs[at]]

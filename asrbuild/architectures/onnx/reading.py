@@ -1,7 +1,7 @@
-"""Reads an ONNX file into a :class:`Graph`, and refuses one that is damaged, hostile or foreign.
+"""Reads an ONNX file into a :class:`Graph`, and refuses damaged, hostile or foreign files.
 
 The ``onnx`` package parses the file (format: https://onnx.ai/onnx/repo-docs/IR.html). Weights in
-files of their own are mapped, not read, and must lie in the folder of the model.
+files of their own are mapped, not read, and must be in the folder of the model.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from asrbuild.architectures.onnx.graph import Graph, Node, Tensor
 from asrbuild.base.array import Array
 from asrbuild.base.errors import AsrbuildError
 
-#: Op sets of the standard domain whose ops the lowering knows.
+#: Op sets of the standard domain that the lowering supports.
 OPSETS = range(7, 25)
 _STANDARD = ("", "ai.onnx")
 #: A protobuf message has at most 2 GiB.
@@ -28,8 +28,8 @@ def read_graph(path: Path) -> Graph:
     """The graph of an ONNX file.
 
     Raises:
-        AsrbuildError: the file is not a complete ONNX model, reads files outside of its folder, or
-            has ops of another domain, op sets that are not known, or sparse weights.
+        AsrbuildError: the file is not a complete ONNX model, names files outside of its folder, or
+        has ops of another domain, unsupported op sets, or sparse weights.
     """
     onnx = import_onnx()
     try:
@@ -59,7 +59,7 @@ def read_graph(path: Path) -> Graph:
 
 
 def weight_files(path: Path) -> list[str]:
-    """The files beside a model that hold its weights, relative to its folder and sorted.
+    """The files with the weights of a model, relative to its folder and sorted.
 
     Raises:
         AsrbuildError: the file is not a complete ONNX model.
@@ -80,7 +80,7 @@ def weight_files(path: Path) -> list[str]:
 
 
 def import_onnx() -> Any:
-    """The ``onnx`` package.
+    """Imports the ``onnx`` package.
 
     Raises:
         AsrbuildError: it is not installed.
@@ -97,7 +97,7 @@ def import_onnx() -> Any:
 
 
 def _without_functions(model: Any, path: Path) -> Any:
-    """The model with its own functions written out where they are called."""
+    """The model with its own functions inlined."""
     from onnx import inliner
 
     try:
@@ -114,7 +114,7 @@ class _Reader:
         self.opset = opset
 
     def graph(self, message: Any, outer: set[str]) -> Graph:
-        """A graph; ``outer``: what a branch can read of the graphs around it."""
+        """Reads a graph; ``outer``: the tensors of enclosing graphs that a branch can read."""
         if message.sparse_initializer:
             raise _error(self.path, "the model has sparse weights", fix=_EXPORT)
         constants = {tensor.name: self.array(tensor) for tensor in message.initializer}
@@ -180,7 +180,7 @@ class _Reader:
     def _mapped(
         self, name: str, dims: tuple[int, ...], dtype: np.dtype[Any], entries: Mapping[str, str]
     ) -> Array:
-        """Weights in a file beside the model, whose place ``entries`` states."""
+        """Weights in a file next to the model; ``entries`` has their place."""
         location = PurePosixPath(entries.get("location", ""))
         folder = self.path.parent.resolve()
         file = (folder / location).resolve()
@@ -219,7 +219,7 @@ def _tensor(message: Any) -> Tensor:
 
 def _sizes(dims: Any) -> Iterator[int | str | None]:
     for dim in dims:
-        # Some exporters write the size 0 for an axis of any size.
+        # Some exporters write the size 0 for an open axis.
         yield dim.dim_value or dim.dim_param or None
 
 

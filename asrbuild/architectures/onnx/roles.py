@@ -1,6 +1,6 @@
-"""The roles of a model's inputs and outputs, as names and shapes of its file suggest them.
+"""Finds the roles of a model's inputs and outputs by their names and shapes.
 
-What a file cannot say for certain is asked for: a guess is taken where there is one candidate.
+A role is assigned only if there is one candidate; otherwise the recipe must state it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from asrbuild.architectures.onnx.graph import Graph, Tensor
 from asrbuild.architectures.onnx.section import DRAFT, SECTION, OnnxConfig, open_axis
 from asrbuild.base.errors import AsrbuildError
 
-#: Parts of names that tell an old state from a new one, or say that it is one.
+#: Parts of names that mark a state, or distinguish an old state from a new one.
 _AGE = frozenset(
     {
         "in",
@@ -39,13 +39,13 @@ _FEATURE_AXES = 3
 
 
 def assign(graph: Graph, config: OnnxConfig) -> tuple[OnnxConfig, list[Tensor]]:
-    """The section with a role for every input, and the states; and the inputs without a role.
+    """The section with roles and states, and the inputs that have no role.
 
     Args:
-        graph: folded, with the section's pins and cuts.
+        graph: the folded graph, with the section's pins and cuts.
 
     Raises:
-        AsrbuildError: what is stated does not fit the graph.
+        AsrbuildError: the section does not fit the graph.
     """
     states = config.states or _states(graph, config)
     inputs = {name: _stated(graph, name, one) for name, one in config.inputs.items()}
@@ -77,7 +77,7 @@ def _tensor(graph: Graph, name: str) -> Tensor:
 
 
 def _stated(graph: Graph, name: str, stated: Any) -> dict[str, Any]:
-    """A role that the recipe states, its axes from the file where they are left out."""
+    """A role from the recipe; omitted axes come from the file."""
     tensor = _tensor(graph, name)
     own = dict(stated) if isinstance(stated, Mapping) else {"meaning": stated}
     if own.get("meaning") == "state":
@@ -108,7 +108,7 @@ def _is_length(tensor: Tensor) -> bool:
 
 
 def _time_input(tensor: Tensor) -> dict[str, Any] | None:
-    """Features or samples, with the axis that is time; None if neither is certain."""
+    """The role of features or samples, with the axis of time; None if neither is certain."""
     if tensor.shape is None:
         return None
     sizes = list(tensor.shape)
@@ -137,14 +137,14 @@ def _is_batch(at: int, name: int | str | None) -> bool:
 
 
 def _fixed_time(sizes: list[Any]) -> int:
-    """The time axis of an input whose axes are all fixed: the second, where there are features."""
+    """The axis of time of an input with fixed axes: for features, the second."""
     if len(sizes) >= _FEATURE_AXES and sizes[-1] != 1:
         return 1
     return max(range(len(sizes)), key=lambda at: sizes[at])
 
 
 def _states(graph: Graph, config: OnnxConfig) -> dict[str, str]:
-    """Inputs and outputs of one shape whose names differ in their age alone."""
+    """Inputs and outputs of one shape whose names differ only in the part for old and new."""
     found = {}
     for tensor in graph.inputs:
         stem = _stem(tensor.name)
@@ -162,7 +162,7 @@ def _stem(name: str) -> tuple[str, ...]:
     words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+|\d+", name.removesuffix(":0"))
     lower = [word.lower() for word in words]
     kept = [word for word in lower if word not in _AGE]
-    # hn and cn are the usual names of the last states of an LSTM.
+    # hn and cn are the usual names of an LSTM's last states.
     return tuple(word[0] if word in ("hn", "cn") else word for word in kept) or tuple(lower)
 
 

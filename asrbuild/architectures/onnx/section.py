@@ -1,7 +1,7 @@
-"""``source.config``: the roles of a model's inputs and outputs, and what an app must know of it.
+"""``source.config``: the roles of a model's inputs and outputs, and other facts about it.
 
-Names are the model's own. What is left out is read from the file or measured by running it; after
-that the section states everything, so that an artifact's recipe needs no model beside it.
+Names are the model's own. Omitted values are read from the file or measured by running it; then the
+section is complete, so that the recipe of an artifact does not require the model.
 """
 
 from __future__ import annotations
@@ -45,20 +45,20 @@ _FILLS = {
 
 @dataclass
 class OnnxConfig:
-    """The section.
+    """The section ``source.config`` of a network with its own inputs and outputs.
 
     Args:
         inputs: name -> ``{meaning, axes}``; an axis is a size, or ``steps`` or ``samples``.
-        outputs: name -> meaning, or ``{meaning, axes}``, whose open axis is ``rows``.
+        outputs: name -> meaning, or ``{meaning, axes}``; the open axis is ``rows``.
         states: input -> the output that the next call takes.
         pin: input -> the constant that it becomes.
-        cut: tensors that become inputs; what made them is left out of the package.
+        cut: tensors that become inputs; the nodes before them are dropped.
         rows: ``{steps, add}``, a row for every so many steps.
         context: ``{causal, left, right, padding, trimmed}``.
-        sample_rate: of recordings, in Hz.
+        sample_rate: the rate of recordings, in Hz.
         features: ``{kind, place, ...}``; ``none``: the model takes samples.
         tokens: ``{file, kind, blank, boundary, silent}``.
-        signature: of a SavedModel, the name of the signature that is built.
+        signature: name of the signature of a SavedModel to build.
     """
 
     inputs: dict[str, Any] = field(default_factory=dict)
@@ -75,7 +75,7 @@ class OnnxConfig:
 
 
 def read_section(values: Any) -> OnnxConfig:
-    """The section as composed or recorded.
+    """Reads a composed or recorded section.
 
     Raises:
         AsrbuildError: a key is unknown, or a value has another type.
@@ -84,7 +84,7 @@ def read_section(values: Any) -> OnnxConfig:
 
 
 def problems(config: OnnxConfig) -> Iterator[AsrbuildError]:
-    """An error for each value that no model has."""
+    """Yields an error for each impossible value."""
     meanings = {"inputs": get_args(InputMeaning), "outputs": get_args(OutputMeaning)}
     for side, known in meanings.items():
         for name, value in getattr(config, side).items():
@@ -105,15 +105,17 @@ def problems(config: OnnxConfig) -> Iterator[AsrbuildError]:
 
 
 def port_name(name: str) -> str:
-    """The name that a package gives a tensor: Core ML takes letters, digits and underscores, and
-    ``state`` is a word of MIL."""
+    """The name of a tensor in a package.
+
+    Core ML allows letters, digits and underscores, and ``state`` is a keyword of MIL.
+    """
     plain = re.sub(r"\W", "_", name, flags=re.ASCII)
     plain = f"_{plain}" if plain[:1].isdigit() else plain
     return "state_in" if plain == "state" else plain
 
 
 def tensor_names(config: OnnxConfig) -> dict[str, str]:
-    """The model's own name of each input and output, by its name in the package."""
+    """Name in the package -> the model's own name, for each input and output."""
     return {port_name(name): name for side in (config.inputs, config.outputs) for name in side}
 
 
@@ -123,7 +125,7 @@ def renamed_ports(config: OnnxConfig) -> dict[str, str]:
 
 
 def signature_of(config: OnnxConfig) -> Signature:
-    """The signature of a settled section."""
+    """The signature in a complete section."""
     fed_by = {output: given for given, output in config.states.items()}
     inputs = [_port(name, one, fed_by) for name, one in config.inputs.items()]
     outputs = [_port(name, one, fed_by) for name, one in config.outputs.items()]
@@ -163,18 +165,18 @@ def _port(name: str, stated: Mapping[str, Any], fed_by: Mapping[str, str]) -> Po
 
 
 def open_axis(meaning: str) -> str:
-    """The name of the open axis of a tensor of this meaning."""
+    """The name of the open axis of a tensor with this meaning."""
     return {"samples": SAMPLES, "features": STEPS}.get(meaning, ROWS)
 
 
 def check_steps(signature: Signature, request: ConversionRequest) -> None:
-    """Refuses calls of another number of steps than the model takes, where it takes one alone.
+    """Raises if calls have other steps than the only number that a model takes.
 
     Args:
-        signature: of the package, whose steps are samples where it computes the features.
+        signature: the signature of the package, whose steps are samples if it computes features.
 
     Raises:
-        AsrbuildError: naming the number.
+        AsrbuildError: it names the number.
     """
     from asrbuild.coreml.request import FixedSteps
 

@@ -1,7 +1,7 @@
-"""Reading an ONNX source, and settling the keys of ``source.config``.
+"""Reads an ONNX source, and completes the keys of ``source.config``.
 
-Reading a model and running it takes a second or more: what was found is remembered by the digests
-of its files, so that a build with nothing to do imports no library for it.
+Reading a model and running it takes a second or more: the results are cached by the digests of its
+files, so that a build with nothing to do imports no library for it.
 """
 
 from __future__ import annotations
@@ -39,24 +39,24 @@ if TYPE_CHECKING:
 
 _RESULT = "found.json"
 _CODE = ("architectures/onnx/reading.py", "architectures/onnx/settle.py")
-#: Seconds of context where a row depends on all of a recording.
+#: Seconds of context if a row depends on the whole recording.
 _CONTEXT_SECONDS = 1.0
 _PRODUCTS = ("Conv", "Gemm", "GRU", "LSTM", "MatMul")
-#: Steps of features that a call has at least while a model is measured.
+#: Minimum steps of features in a call while a model is measured.
 _FEATURE_START = 100
 
 
 @dataclass(frozen=True)
 class Settled:
-    """The facts of a model.
+    """The facts about a model.
 
     Args:
-        config: the section with every value but the labels.
-        classes: of the decoded output.
-        steps: of a call, where the model takes no other number.
+        config: the section with every value except the labels.
+        classes: number of classes of the decoded output.
+        steps: the only number of steps of a call; None: any.
         weights: files of weights, relative to the model's folder.
-        target: the oldest deployment target that has all of its ops, where not every one has.
-        half: whether the original computes in half precision itself.
+        target: the oldest deployment target with all of its ops, if some lack them.
+        half: whether the original itself computes in half precision.
     """
 
     config: dict[str, Any]
@@ -68,10 +68,10 @@ class Settled:
 
 
 def settle(recipe: Any, cache_root: Path, keep: bool) -> Found:
-    """Reads the model, gives every tensor its role and measures what the section leaves out.
+    """Reads the model, assigns a role to every tensor, and measures omitted values.
 
     Raises:
-        AsrbuildError: a file is missing or damaged, or a role is not known.
+        AsrbuildError: a file is missing or damaged, or a role is unknown.
     """
     config = checked_section(recipe)
     file = model_file(recipe)
@@ -90,7 +90,7 @@ def checked_section(recipe: Any) -> OnnxConfig:
     """The section of a composed recipe.
 
     Raises:
-        AsrbuildError: a key has a value that no model has.
+        AsrbuildError: a key has an impossible value.
     """
     config = read_section(recipe.source.config)
     for problem in problems(config):
@@ -105,12 +105,12 @@ def with_labels(
     files: Mapping[str, Path],
     values: Mapping[str, Any],
 ) -> Found:
-    """The facts of a model, with the labels that the section names.
+    """Adds the labels of the section to the facts of a model.
 
     Args:
-        file: the model's, which states the facts.
-        files: by label, those of the model.
-        values: keys that are settled besides the section.
+        file: the model's file, for the facts.
+        files: label -> file of the model.
+        values: keys with values outside of the section.
 
     Raises:
         AsrbuildError: the labels are missing, or do not fit the classes.
@@ -126,10 +126,10 @@ def model_file(recipe: Any, place: Place = ONNX, example: str = "model.onnx") ->
 
     Args:
         place: the kinds of files that it may be.
-        example: a name of one, for the fix.
+        example: the name of such a file, for the fix.
 
     Raises:
-        AsrbuildError: it is missing, or of another kind.
+        AsrbuildError: the file is missing, or of another kind.
     """
     if not recipe.source.path:
         raise AsrbuildError(
@@ -141,7 +141,7 @@ def model_file(recipe: Any, place: Place = ONNX, example: str = "model.onnx") ->
 
 
 def settled(file: Path, config: OnnxConfig, cache_root: Path, keep: bool) -> Settled:
-    """The facts of a model, from the cache where they were found before."""
+    """The facts about a model, from the cache if they were found before."""
     graph = {"graph": file_digest(file, cache_root)}
     weights = remembered(
         cache_root,
@@ -163,11 +163,11 @@ def facts_found(
     keep: bool,
     weights: Sequence[str] = (),
 ) -> Settled:
-    """The facts of a model of any kind, from the cache where they were found before.
+    """The facts about a model of any kind, from the cache if they were found before.
 
     Args:
-        find: measures the model; ``code``: the modules that it is in.
-        digests: of the model's files.
+        find: measures the model; ``code``: its modules.
+        digests: digests of the model's files.
         weights: files of weights, relative to the model's folder.
     """
     given = {name: value for name, value in asdict(config).items() if name != "tokens"}
@@ -178,7 +178,7 @@ def facts_found(
 
 
 def remembered(cache_root: Path, key: StageKey, keep: bool, find: Callable[[], Any]) -> Any:
-    """The JSON result of ``find``, from the cache where it was found before."""
+    """The JSON result of ``find``, from the cache if it was found before."""
     if is_cached(cache_root, key):
         return json.loads((entry_path(cache_root, key) / _RESULT).read_text("utf-8"))
     text = json.dumps(find(), ensure_ascii=False, indent=1)
@@ -198,7 +198,7 @@ def _weights(file: Path) -> list[str]:
 
 
 def _find(file: Path, config: OnnxConfig) -> Settled:
-    """Reads and measures."""
+    """Reads the model and measures it."""
     from asrbuild.architectures.measure import measure
     from asrbuild.architectures.onnx.folding import fold
     from asrbuild.architectures.onnx.lowering.walk import missing
@@ -218,14 +218,14 @@ def _find(file: Path, config: OnnxConfig) -> Settled:
 def measured_section(
     graph: Graph, config: OnnxConfig, ask: Callable[[Question], Measured]
 ) -> Settled:
-    """The section with a role for every tensor, and what ``ask`` finds out of the rest.
+    """Completes the section: assigns roles, and measures the rest with ``ask``.
 
     Args:
-        graph: its inputs and outputs count, pins and cuts are done.
+        graph: the graph after pins and cuts, for its inputs and outputs.
         ask: runs the original.
 
     Raises:
-        AsrbuildError: the role of an input is not known.
+        AsrbuildError: the role of an input is unknown.
     """
     from asrbuild.architectures.measure import Question
     from asrbuild.architectures.onnx.roles import assign
@@ -272,7 +272,7 @@ def measured_section(
     whole = OnnxConfig(
         **vars(assigned) | {"rows": rows, "context": context | config.context, "outputs": outputs}
     )
-    # A GRU that resets after the product, as PyTorch's and Keras' do, came with iOS 18.
+    # A GRU that resets after the product, as in PyTorch and Keras, requires iOS 18.
     after = any(n.op == "GRU" and n.attributes.get("linear_before_reset") for n in graph.nodes)
     target = "iOS18" if after else None
     return Settled(asdict(whole), classes, steps, [], target, _computes_in_half(graph))
@@ -307,7 +307,7 @@ def _stated(config: OnnxConfig) -> Measured | None:
 
 
 def _computes_in_half(graph: Graph) -> bool:
-    """Whether products are taken in half precision: weights alone are folded to float32."""
+    """Whether products are computed in half precision; only weights are folded to float32."""
     weights = (
         graph.constants.get(name)
         for node in graph.nodes
@@ -318,7 +318,7 @@ def _computes_in_half(graph: Graph) -> bool:
 
 
 def _half_gates(thresholds: Mapping[str, Any]) -> dict[str, Any]:
-    """The gates with those of ``verify=half``: two roundings differ by more than one does."""
+    """The gates with those of ``verify=half``, because two roundings differ more than one."""
     from asrbuild.base.choices import packaged
     from asrbuild.coreml.compression import HALF_ORIGINAL
 
@@ -328,7 +328,7 @@ def _half_gates(thresholds: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _steps_a_second(config: OnnxConfig, meaning: str) -> float:
-    """Input steps in a second of sound."""
+    """Input steps in a second of audio."""
     if meaning == "samples":
         return float(config.sample_rate)
     if config.features.get("kind", "none") == "none":
@@ -342,7 +342,7 @@ def _steps_a_second(config: OnnxConfig, meaning: str) -> float:
 
 
 def _context(found: int | None, second: float, row: int, states: bool) -> int:
-    """Steps of context in whole rows; states carry what is before, and chunks end where they do."""
+    """Steps of context in whole rows; none on the left if states carry the past."""
     if states:
         return 0
     if found is None:
@@ -351,7 +351,7 @@ def _context(found: int | None, second: float, row: int, states: bool) -> int:
 
 
 def _within(steps: int, row: int, left: int, right: int) -> tuple[int, int]:
-    """Context of calls of one size: at most half of a call, so that whole rows are new."""
+    """Context for calls of one size: at most half of a call, so that whole rows are new."""
     most = steps // 4 // row * row
     if left + right > steps // 2:
         left, right = min(left, most), min(right, most)
@@ -367,7 +367,7 @@ def _stated_decoded(config: OnnxConfig) -> str | None:
 
 
 def _only_output(graph: Graph, config: OnnxConfig) -> str | None:
-    """The only output that is not a state; None where there are several."""
+    """The only output that is not a state; None if there are several."""
     states = config.states.values()
     found = [output.name for output in graph.outputs if output.name not in states]
     return found[0] if len(found) == 1 else None
@@ -376,7 +376,7 @@ def _only_output(graph: Graph, config: OnnxConfig) -> str | None:
 def _outputs(
     config: OnnxConfig, shapes: Mapping[str, list[int | None]], decoded: str, kind: str
 ) -> dict[str, Any]:
-    """The outputs that the package has: the decoded one, counts of rows, and states."""
+    """The outputs of the package: the decoded one, counts of rows, and states."""
     stated = {
         n: dict(v) if isinstance(v, Mapping) else {"meaning": v} for n, v in config.outputs.items()
     }
@@ -406,7 +406,7 @@ def _outputs(
 
 
 def read_tokens(config: OnnxConfig, classes: int) -> tuple[Any, Path | None]:
-    """The labels, and the file that has them."""
+    """Reads the labels; returns them and their file."""
     from asrbuild.speech.outputs import FEWEST_CLASSES
     from asrbuild.speech.vocabulary import read_vocabulary
 
@@ -434,7 +434,7 @@ def read_tokens(config: OnnxConfig, classes: int) -> tuple[Any, Path | None]:
 
 
 def facts_of(found: Settled, file: Path) -> tuple[Fact, ...]:
-    """The file's facts and what was measured, to show them."""
+    """The facts from the file and from measurements, to show them."""
     config, facts = found.config, []
     for side in ("inputs", "outputs"):
         for name, one in config[side].items():

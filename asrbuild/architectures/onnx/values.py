@@ -1,4 +1,4 @@
-"""The values inside an ONNX model in one call, in the order of its nodes."""
+"""The inner values of an ONNX model in one call, in the order of its nodes."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def values_of_call(
     call: Mapping[str, Array],
     start: Callable[..., OriginalRun],
 ) -> list[Landmark]:
-    """A landmark for every float tensor: its name, and the op and node that make it.
+    """A landmark for every float tensor, with its name, and its op and node.
 
     Args:
-        call: every input of the package by name.
-        start: the architecture's, which starts onnxruntime.
+        call: name -> value of every input of the package.
+        start: the architecture's function that starts onnxruntime.
     """
     from asrbuild.architectures.original import read_results, save_cases
 

@@ -1,10 +1,10 @@
-"""The original run by onnxruntime, in a process of its own and with one thread.
+"""Runs the original in onnxruntime, in a process of its own and with one thread.
 
     python -m asrbuild.architectures.onnx.worker --model M.onnx --cases in.npz --out out.npz
         --pins '{"sr": 16000}' --states '{"h": "hn"}' --names '{"state_in": "state"}' --cuts '[]'
 
-onnxruntime reads the file itself: what asrbuild's reader makes of it does not come here. With
-``--question`` the model is measured instead; see :mod:`asrbuild.architectures.measure`.
+onnxruntime reads the file itself; asrbuild's reader is not used here. With ``--question`` the model
+is measured instead; see :mod:`asrbuild.architectures.measure`.
 """
 
 from __future__ import annotations
@@ -83,11 +83,11 @@ class OnnxCalls:
         return dict(zip(self.outputs, made, strict=True))
 
     def _typed(self, name: str, array: Array) -> Array:
-        """An array in the type and with the number of axes that the model takes."""
+        """An array in the type and rank of the model's input."""
         entry = self.inputs[name]
         typed: Array = array.astype(_DTYPES[entry.type], copy=False)
         missing = len(entry.shape) - typed.ndim
-        if missing < 0 and typed.size == 1:  # packages have no inputs without axes
+        if missing < 0 and typed.size == 1:  # inputs of packages have at least one axis
             return typed.reshape((1,) * len(entry.shape))
         return typed.reshape((1,) * max(0, missing) + typed.shape)
 
@@ -118,9 +118,9 @@ def _every_value(model: bytes | str) -> bytes:
 
 
 def _cut(file: str, cuts: list[str], pins: Mapping[str, Any]) -> bytes | str:
-    """The model from these tensors on, by the ``onnx`` package's own extractor.
+    """The model cut at these tensors, by the ``onnx`` package's own extractor.
 
-    A pin that is no input is a cut too. Without one the file itself is run.
+    A pinned inner tensor is a cut too. Without cuts the file itself runs.
     """
     import onnx
     from onnx.utils import Extractor

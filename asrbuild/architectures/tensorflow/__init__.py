@@ -1,1 +1,1 @@
-"""Frozen TensorFlow graphs: read, write, inspect, and run as the reference."""
+"""Frozen TensorFlow graphs: reads, writes, inspects and runs them."""

@@ -1,7 +1,7 @@
-"""Which operations of a frozen graph ``coremltools.convert`` has no Core ML form for.
+"""Finds the operations of a frozen graph that ``coremltools.convert`` does not support.
 
-The table is that of coremltools 9.0's TensorFlow front end (``tf_op_registry``). A test compares
-the two, so that reading it needs neither coremltools nor TensorFlow.
+The table is that of coremltools 9.0's TensorFlow front end (``tf_op_registry``), which a test
+compares, so that neither coremltools nor TensorFlow is imported.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _REWRITTEN = """
     Assert CheckNumerics Enter Exit LoopCond Merge NextIteration NoOp PlaceholderWithDefault Switch
 """
 REWRITTEN = frozenset(_REWRITTEN.split())
-#: Operations that draw random numbers, as dropout does: no two runs agree, so nothing is proven.
+#: Operations that draw random numbers, such as dropout: runs differ, so there is no proof.
 RANDOM = frozenset(
     """
     Multinomial RandomShuffle RandomStandardNormal RandomUniform RandomUniformInt TruncatedNormal
@@ -51,7 +51,7 @@ RANDOM = frozenset(
 )
 #: Element types of TensorFlow's quantised tensors (types.proto), which coremltools does not know.
 _QUANTISED = {11: "qint8", 12: "quint8", 13: "qint32", 15: "qint16", 16: "quint16"}
-#: Operations that hold a variable: a graph with one is not frozen.
+#: Operations with a variable; a graph with one is not frozen.
 VARIABLES = frozenset(
     ["AutoReloadVariable", "TemporaryVariable", "VarHandleOp", "Variable", "VariableV2"]
 )
@@ -63,9 +63,9 @@ class Unconvertible:
 
     Args:
         op: its kind.
-        count: how many nodes are of this kind, functions included.
+        count: number of nodes of this kind, including those in functions.
         node: the first of them; ``function/node`` inside a function.
-        outputs: the outputs of the graph that need one of them.
+        outputs: the outputs of the graph that depend on one of them.
     """
 
     op: str
@@ -75,10 +75,10 @@ class Unconvertible:
 
 
 def unconvertible(graph: Graph, outputs: Iterable[str]) -> tuple[Unconvertible, ...]:
-    """The operations that ``outputs`` need, compute from the inputs and cannot be converted.
+    """The operations between inputs and ``outputs`` that cannot be converted.
 
-    What depends on constants alone is left out: coremltools computes it while it converts.
-    Constants of a quantised type are in, which it does not read.
+    Operations on constants alone do not count, because coremltools computes them. Constants of a
+    quantised type count, because coremltools cannot read them.
     """
     found: dict[str, list[str]] = {}
     needed_by: dict[str, list[str]] = {}
@@ -99,7 +99,7 @@ def unconvertible(graph: Graph, outputs: Iterable[str]) -> tuple[Unconvertible, 
 
 
 def random_nodes(graph: Graph, outputs: Iterable[str]) -> list[str]:
-    """The nodes that draw random numbers and that ``outputs`` need, each with its operation."""
+    """The nodes behind ``outputs`` that draw random numbers, each with its operation."""
     varying = _varying(graph)
     found = (each for output in outputs for each in _operations(graph, output, varying))
     return sorted({f"{place} ({op})" for place, op in found if op in RANDOM})
@@ -114,12 +114,12 @@ def other_front_end(graph: Graph, outputs: Iterable[str]) -> str | None:
 
 
 def _varying(graph: Graph) -> set[str]:
-    """The nodes whose value is not known before the graph runs."""
+    """The nodes whose value is known only at run time."""
     readers: dict[str, list[str]] = {}
     for node in graph.nodes:
         for reference in node.inputs:
             readers.setdefault(input_name(reference), []).append(node.name)
-    # A node without inputs that is no constant: a placeholder, a variable, a random number.
+    # A node without inputs that is not a constant: a placeholder, a variable, a random number.
     waiting = [node.name for node in graph.nodes if not node.inputs and node.op != "Const"]
     more = RANDOM | {"PlaceholderWithDefault"}
     waiting += [node.name for node in graph.nodes if node.op in more]
@@ -133,7 +133,7 @@ def _varying(graph: Graph) -> set[str]:
 
 
 def _operations(graph: Graph, output: str, varying: set[str]) -> Iterator[tuple[str, str]]:
-    """(place, kind) of every operation that ``output`` needs, those of called functions too."""
+    """Yields (place, kind) of every operation behind ``output``, including called functions."""
     waiting, seen = [output], set()
     called: list[str] = []
     while waiting:

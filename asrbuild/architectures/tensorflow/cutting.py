@@ -1,7 +1,7 @@
 """Cuts a graph at tensors, which become inputs, and pins tensors, which become constants.
 
-What only those tensors needed is dropped: the way around an operation without a Core ML form, such
-as ``DecodeWav``, which reads a file.
+Nodes that only those tensors depend on are dropped. This removes operations without a Core ML form,
+such as ``DecodeWav``, which reads a file.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from asrbuild.architectures.tensorflow.proto import (
 )
 from asrbuild.base.errors import AsrbuildError
 
-#: Operations without a value, for which others only wait. coremltools computes what does not
-#: depend on an input, and fails where an assertion is among it.
+#: Operations without a value, which others only wait for. coremltools computes nodes that do not
+#: depend on an input, and fails at an assertion.
 _VALUELESS = frozenset({"Assert", "NoOp"})
-#: Operations that make features, after which an app can take over.
+#: Operations that compute features, which an app can compute instead.
 _FEATURES = ("AudioSpectrogram", "Mfcc")
 
 
 @dataclass(frozen=True)
 class Cut:
-    """The values of the input that stands for a tensor."""
+    """The type of the input that replaces a tensor."""
 
     dtype: DType = FLOAT
     shape: Shape | None = None
@@ -51,7 +51,7 @@ def typed(tensor: str) -> str:
 
 
 def input_of(tensor: str) -> str:
-    """The name of the placeholder that stands for a tensor: of a first output its node's own."""
+    """The name of the placeholder that replaces a tensor; for a first output, its node's name."""
     node, _, index = full_name(tensor).rpartition(":")
     return node if index == "0" else f"{node}_{index}"
 
@@ -64,11 +64,11 @@ def cut_graph(
     Args:
         cuts: tensor, ``node`` or ``node:index`` -> its type.
         pins: tensor, or placeholder -> its value.
-        outputs: nodes that stay, with all that they need.
+        outputs: the outputs of the cut graph.
 
     Raises:
-        AsrbuildError: there is no such tensor or output, or a node is cut at one of its tensors
-            while another is still read.
+        AsrbuildError: a tensor or output does not exist, or a node is cut at one of its tensors
+        while another is still read.
     """
     _check(graph, {"cut": cuts, "pin": pins, "outputs": outputs})
     stand_ins: dict[str, Node] = {}
@@ -102,7 +102,7 @@ def cut_graph(
 
 
 def _rewired(node: Node, stand_ins: Mapping[str, Node], unwaited: set[str]) -> Node:
-    """A node that reads the stand-ins; it no longer waits for ``unwaited``."""
+    """A node that reads the stand-ins, and does not wait for ``unwaited``."""
     kept = [ref for ref in node.inputs if not (ref[:1] == "^" and input_name(ref) in unwaited)]
     inputs = tuple(
         stand_ins[full_name(ref)].name if full_name(ref) in stand_ins else ref for ref in kept
@@ -111,7 +111,7 @@ def _rewired(node: Node, stand_ins: Mapping[str, Node], unwaited: set[str]) -> N
 
 
 def _without_lost(graph: Graph) -> Graph:
-    """The graph without references to nodes that are gone, so that it can be walked."""
+    """The graph without references to removed nodes."""
     known = graph.by_name
     return replace(
         graph,
@@ -123,7 +123,7 @@ def _without_lost(graph: Graph) -> Graph:
 
 
 def _typed(node: Node, value: Any) -> np.ndarray[Any, Any]:
-    """A pinned value in its placeholder's type; int32 and float32 elsewhere."""
+    """A pinned value in the type of its placeholder; for other tensors, int32 or float32."""
     dtype = node.attrs.get("dtype")
     if node.op == "Placeholder" and isinstance(dtype, DType) and dtype.numpy is not None:
         return np.asarray(value, dtype.numpy)
@@ -144,7 +144,7 @@ def _check(graph: Graph, names: Mapping[str, Iterable[str]]) -> None:
 
 
 def suggested_cuts(graph: Graph, outputs: Sequence[str]) -> tuple[str, ...]:
-    """Tensors at which a graph can be cut: behind what has no Core ML form, and behind features."""
+    """Tensors to cut a graph at: after operations without a Core ML form, and features."""
     needed = upstream(graph, outputs)
     refused = {item.op for item in unconvertible(graph, outputs)}
     found: dict[str, None] = {}

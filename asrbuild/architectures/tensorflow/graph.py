@@ -1,4 +1,4 @@
-"""Reading a frozen graph from disk, as a ``.pb`` or a memory-mapped ``.pbmm``."""
+"""Reads a frozen graph from a ``.pb`` or a memory-mapped ``.pbmm``."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def load_graph(path: Path | str) -> Graph:
         nodes = list(constants_of_regions(nodes, regions))
         _check_references(nodes)
     except (ValueError, TypeError, struct.error) as error:
-        # WireError, or a field of another type than GraphDef gives it.
+        # WireError, or an error about a field with the wrong type.
         raise AsrbuildError(
             f"not a whole TensorFlow GraphDef of {size} bytes: {error}",
             file=path,
@@ -53,7 +53,7 @@ def load_graph(path: Path | str) -> Graph:
 
 
 def _check_references(nodes: list[Node]) -> None:
-    # A file cut off at a node's border is a valid message: the missing nodes give it away.
+    # A file cut off between two nodes is a valid message; references to missing nodes show it.
     if not nodes:
         raise WireError("it has no nodes")
     names = {node.name for node in nodes}

@@ -1,4 +1,4 @@
-"""Summary of a frozen graph, read without TensorFlow: inputs, outputs and metadata."""
+"""Summarises a frozen graph without TensorFlow: inputs, outputs, operations and metadata."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from asrbuild.architectures.tensorflow.proto import DType, Graph, Node, Shape, T
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.protobuf import WireError
 
-#: What the client reads the durations as.
+#: Metadata nodes with durations -> the client's unit.
 UNITS = {
     "metadata_sample_rate": "Hz",
     "metadata_feature_win_len": "ms",
@@ -27,9 +27,9 @@ UNITS = {
 
 @dataclass(frozen=True)
 class GraphPort:
-    """An input or output: name, operation, element type, and the shape that the graph declares.
+    """An input or output: name, operation, element type and declared shape.
 
-    A dimension is None where it is free; the shape is None where none is declared.
+    An open dimension is None; an undeclared shape is None.
     """
 
     name: str
@@ -49,23 +49,23 @@ class Metadata:
 
 @dataclass(frozen=True)
 class GraphSummary:
-    """A frozen graph at a glance.
+    """The summary of a frozen graph.
 
     Args:
         path: the file.
         nbytes: its size.
-        producer: ``GraphDef`` version of the TensorFlow that wrote it, 0 if it does not say.
+        producer: ``GraphDef`` version of the TensorFlow that wrote it, 0 if unknown.
         inputs: the placeholders.
-        outputs: the nodes nothing reads, metadata left out.
+        outputs: the nodes that no node reads, without metadata.
         metadata: the ``metadata_*`` constants.
-        ops: how often each operation occurs, most frequent first.
-        parameters: elements in floating-point constants of one dimension and more, those of
-            functions included.
-        stored: how many of them each type of element has.
-        variables: the nodes that hold a variable; a frozen graph has none.
-        functions: how many nodes each function of a TensorFlow 2 graph has.
+        ops: operation -> number of nodes, most frequent first.
+        parameters: elements of floating-point constants with at least one dimension, including
+            those of functions.
+        stored: element type -> number of these elements.
+        variables: the nodes with a variable; a frozen graph has none.
+        functions: function of a TensorFlow 2 graph -> number of its nodes.
         unconvertible: the operations between inputs and outputs without a Core ML form.
-        cuts: the tensors at which the graph can be cut behind them.
+        cuts: the tensors at which the graph can be cut after them.
     """
 
     path: str
@@ -88,12 +88,12 @@ class GraphSummary:
         return not self.variables
 
     def as_dict(self) -> dict[str, object]:
-        """For JSON."""
+        """The summary as values for JSON."""
         return asdict(self) | {"frozen": self.frozen}
 
 
 def inspect_graph(path: Path | str) -> GraphSummary:
-    """Reads a frozen graph and describes it.
+    """Summarises a frozen graph.
 
     Raises:
         AsrbuildError: the file is not a whole graph, or its metadata are damaged.
@@ -176,7 +176,7 @@ def _decode(node: Node) -> int | str | list[str]:
 
 
 def unpack_alphabet(packed: bytes) -> list[str]:
-    """Labels in order as text, from the client's form.
+    """The labels in order as text, from the client's form.
 
     A byte-level alphabet's labels are single bytes; those above 127 are shown as ``\\xNN``.
     """
@@ -184,10 +184,10 @@ def unpack_alphabet(packed: bytes) -> list[str]:
 
 
 def unpack_labels(packed: bytes) -> list[bytes]:
-    """Labels in order, from the client's form (see ``deepspeech.export.pack_alphabet``).
+    """The labels in order, from the client's form (see ``deepspeech.export.pack_alphabet``).
 
     Raises:
-        WireError: it is cut off, or an index is missing.
+        WireError: the data are cut off, or an index is missing.
     """
     (count,) = struct.unpack_from("<H", packed, 0)
     labels: dict[int, bytes] = {}

@@ -1,7 +1,7 @@
-"""TensorFlow Lite files: subgraphs, tensors, constants as float32, and metadata.
+"""Reads TensorFlow Lite files: subgraphs, tensors, constants as float32, and metadata.
 
-An int8 weight ``q`` stands for ``scale * (q - zero_point)``, which is computed here in float32 as
-TensorFlow Lite's DEQUANTIZE does. Source: TensorFlow Lite's ``schema.fbs``.
+The value of an int8 weight ``q`` is ``scale * (q - zero_point)``, computed in float32 as TensorFlow
+Lite's DEQUANTIZE does. Source: TensorFlow Lite's ``schema.fbs``.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _SCHEMA = "lite/python/schema_py_generated.py"
 
 
 class UnreadLiteError(Exception):
-    """A part of a model is not understood; the text says which."""
+    """A part of a model is not supported; the text names it."""
 
 
 @cache
 def schema() -> ModuleType:
-    """TensorFlow's generated reader of the format, without importing TensorFlow."""
+    """Imports TensorFlow's generated reader of the format without TensorFlow."""
     found = importlib.util.find_spec("tensorflow")
     if found is None or found.origin is None:
         raise AsrbuildError(
@@ -62,18 +62,21 @@ class LiteGraph:
     stored: set[str]
 
     def name(self, tensor: int) -> str:
+        """The name of a tensor."""
         return bytes(self.tensors[tensor].name or b"").decode("utf-8", "replace")
 
     def kind(self, tensor: int) -> str:
+        """The element type of a tensor, such as ``int8``."""
         return _names(schema().TensorType)[self.tensors[tensor].type]
 
     def raw(self, tensor: int) -> bytes | None:
-        """A constant's bytes; None of what is computed."""
+        """The bytes of a constant; None for a computed tensor."""
         data = self.buffers[self.tensors[tensor].buffer].data
         return None if data is None or len(data) == 0 else np.asarray(data, np.uint8).tobytes()
 
 
 def subgraphs(path: Path) -> list[LiteGraph]:
+    """Reads all subgraphs of a file."""
     names = schema()
     model = names.ModelT.InitFromPackedBuf(path.read_bytes(), 0)
     kinds = _names(names.BuiltinOperator)
@@ -93,7 +96,7 @@ def subgraphs(path: Path) -> list[LiteGraph]:
 
 
 def constant(graph: LiteGraph, tensor: int) -> Array:
-    """A constant's values: float32, or whole numbers where they are sizes and places."""
+    """The values of a constant: float32, or integers for sizes and indices."""
     described, raw = graph.tensors[tensor], graph.raw(tensor)
     name, kind = graph.name(tensor), graph.kind(tensor)
     if raw is None:
@@ -133,18 +136,19 @@ def constant(graph: LiteGraph, tensor: int) -> Array:
 
 
 def dims(tensor: Any) -> tuple[int | None, ...]:
+    """The shape of a tensor; None for an open dimension."""
     signature = tensor.shape if tensor.shapeSignature is None else tensor.shapeSignature
     return () if signature is None else tuple(None if n < 0 else int(n) for n in signature)
 
 
 def metadata_bytes(graph: LiteGraph, name: str) -> bytes | None:
-    """The bytes of the constant behind a ``metadata_*`` output; None where there is none."""
+    """The bytes of the constant behind a ``metadata_*`` output; None if there is none."""
     tensor = graph.outputs.get(name)
     if tensor is None:
         return None
     made_by = {int(t): op for op in graph.operators for t in op.outputs}
     while (raw := graph.raw(tensor)) is None:
-        # Each once: a damaged file may have a loop.
+        # Each tensor once: a damaged file may have a loop.
         operator = made_by.pop(tensor, None)
         if operator is None or graph.codes[operator.opcodeIndex] not in ("RESHAPE", "IDENTITY"):
             return None
@@ -153,7 +157,7 @@ def metadata_bytes(graph: LiteGraph, name: str) -> bytes | None:
 
 
 def strings(raw: bytes) -> list[bytes]:
-    """A string tensor: how many, where each begins and the last ends, then all of them."""
+    """The strings of a string tensor: their number, their offsets and the end, then their bytes."""
     (count,) = struct.unpack_from("<i", raw)
     bounds = struct.unpack_from(f"<{count + 1}i", raw, 4)
     return [raw[a:b] for a, b in pairwise(bounds)]

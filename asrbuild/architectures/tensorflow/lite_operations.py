@@ -1,8 +1,7 @@
-"""The operations of a TensorFlow Lite file, run in float32 by numpy.
+"""Runs the operations of a TensorFlow Lite file in float32 with numpy.
 
-TensorFlow Lite's own kernels for int8 weights round the activations to int8 as well, line by line;
-that rounding belongs to the kernels, not to the model, and is left out. Source: the reference
-kernels.
+TensorFlow Lite's own kernels for int8 weights also round the activations to int8, row by row; that
+rounding belongs to the kernels, not to the model, and is omitted. Source: the reference kernels.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from asrbuild.base.array import Array
 
 
 class LiteRun:
-    """Runs a file's operations in float32, and notes the layers and limits that it meets."""
+    """Runs a file's operations in float32, and records the layers and limits that it finds."""
 
     def __init__(self, graph: LiteGraph, outputs: Sequence[str]) -> None:
         self.graph, self.outputs = graph, outputs
@@ -35,7 +34,7 @@ class LiteRun:
         return {name: self._value(self.graph.outputs[name]) for name in self.outputs}
 
     def _needed(self) -> list[Any]:
-        """The operators behind the outputs, in the file's order."""
+        """The operators that the outputs depend on, in the file's order."""
         needed: set[int] = set()
         waiting = [self.graph.outputs[name] for name in self.outputs]
         while waiting:
@@ -128,7 +127,7 @@ def _pointwise(function: Callable[..., Array]) -> Callable[..., list[Array]]:
 _OPERATIONS: dict[str, Callable[..., list[Array]]] = {
     "ADD": _pointwise(np.add),
     "CONCATENATION": lambda options, *xs: [np.concatenate(xs, axis=options.axis)],
-    "DEQUANTIZE": _pointwise(lambda x: x),  # a constant has its float32 values already
+    "DEQUANTIZE": _pointwise(lambda x: x),  # constants are float32 already
     "LOGISTIC": _pointwise(sigmoid),
     "MINIMUM": _pointwise(np.minimum),
     "MUL": _pointwise(np.multiply),

@@ -1,10 +1,10 @@
-"""The memory-mapped graph (``.pbmm``) that Mozilla and Coqui publish, as a frozen graph.
+"""Reads the memory-mapped graph (``.pbmm``) of Mozilla and Coqui as a frozen graph.
 
     file = regions... directory, then the directory's offset in 8 bytes, little endian
 
-The directory names every region and where it is. One region holds the ``GraphDef``; in it a large
-constant is an ``ImmutableConst``, which names the region that has its bytes, little endian.
-Source: TensorFlow's ``memmapped_file_system.{h,proto}`` and ``convert_graphdef_memmapped_format``.
+The directory has the name and offset of every region. One region has the ``GraphDef``; a large
+constant is an ``ImmutableConst``, which names the region with its bytes, little endian. Source:
+TensorFlow's ``memmapped_file_system.{h,proto}`` and ``convert_graphdef_memmapped_format``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _OP = "ImmutableConst"
 
 @dataclass(frozen=True)
 class Region:
-    """The beginning of a region, and the bytes from there to its end."""
+    """A region: its offset, and its bytes."""
 
     offset: int
     content: memoryview
@@ -35,7 +35,7 @@ def read_regions(data: memoryview) -> dict[str, Region]:
     """The regions of a ``.pbmm`` by name.
 
     Raises:
-        WireError: the directory is damaged, or a region is not in the file.
+        WireError: the directory is damaged, or a region is outside of the file.
     """
     (end,) = _OFFSET.unpack(data[-_OFFSET.size :])
     places: dict[str, tuple[int, int]] = {}
@@ -48,7 +48,7 @@ def read_regions(data: memoryview) -> dict[str, Region]:
     starts = sorted({offset for offset, _ in places.values()} | {end})
     regions = {}
     for name, (offset, length) in places.items():
-        # TensorFlow before 1.0 wrote no length: a region goes on to the next one.
+        # TensorFlow before 1.0 wrote no length: a region ends at the next one.
         stop = offset + length if length else next((s for s in starts if s > offset), end)
         if not offset < stop <= end:
             raise WireError(f"the region {name} is not in the file")
@@ -59,10 +59,10 @@ def read_regions(data: memoryview) -> dict[str, Region]:
 
 
 def constants_of_regions(nodes: Iterable[Node], regions: Mapping[str, Region]) -> Iterator[Node]:
-    """The nodes, every ``ImmutableConst`` as the ``Const`` that it was made of.
+    """Yields the nodes, with a ``Const`` for every ``ImmutableConst``.
 
     Raises:
-        WireError: a constant's region is missing or of another size.
+        WireError: the region of a constant is missing or has another size.
     """
     for node in nodes:
         yield node if node.op != _OP else _constant(node, regions)

@@ -1,4 +1,4 @@
-"""Checks what is asked of a frozen graph against what is in it, before anything heavy starts."""
+"""Checks requested outputs against a frozen graph, before anything heavy starts."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ def input_nodes(graph: Graph) -> list[Node]:
 
 
 def output_nodes(graph: Graph) -> list[Node]:
-    """The nodes that nothing reads, metadata left out, in file order."""
+    """The nodes that no node reads, without metadata, in file order."""
     read = {input_name(reference) for node in graph.nodes for reference in node.inputs}
     return [node for node in graph.nodes if node.name not in read and not is_metadata(node)]
 
 
 def is_metadata(node: Node) -> bool:
-    """One of the constants that tell a client about the model."""
+    """Whether a node is metadata: a constant with a fact for clients."""
     return node.op == "Const" and node.name.startswith("metadata_")
 
 
 def check_outputs(graph: Graph, names: Iterable[str], *, key: str = "model.outputs") -> None:
-    """Checks that every asked output is a node of the graph.
+    """Raises unless every requested output is a node of the graph.
 
     Raises:
-        AsrbuildError: listing what the graph offers.
+        AsrbuildError: it lists the graph's outputs.
     """
     missing = [name for name in names if input_name(name) not in graph.by_name]
     if missing:
@@ -42,10 +42,10 @@ def check_outputs(graph: Graph, names: Iterable[str], *, key: str = "model.outpu
 
 
 def placeholder_shape(graph: Graph, name: str) -> tuple[int | None, ...]:
-    """The declared shape of an input; None for a dimension that is free.
+    """The declared shape of an input; None for an open dimension.
 
     Raises:
-        AsrbuildError: no such input, or its rank is unknown.
+        AsrbuildError: the graph has no such input, or its rank is unknown.
     """
     node = graph.by_name.get(name)
     if node is None or node.op != "Placeholder":

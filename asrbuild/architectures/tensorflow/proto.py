@@ -66,16 +66,18 @@ class DType:
 
     @property
     def name(self) -> str:
+        """TensorFlow's name of the type, such as ``float32``."""
         return _DTYPES[self.number][0] if self.number in _DTYPES else f"dtype {self.number}"
 
     @property
     def numpy(self) -> np.dtype[Any] | None:
-        """The numpy type, or None for strings and types numpy has not."""
+        """The numpy type; None for strings and types that numpy lacks."""
         known = _DTYPES.get(self.number)
         return None if known is None or known[1] is None else np.dtype(known[1])
 
     @staticmethod
     def of(dtype: np.dtype[Any] | type) -> DType:
+        """The TensorFlow type for a numpy type."""
         wanted = np.dtype(dtype)
         for number, (_, numpy_type) in _DTYPES.items():
             if numpy_type is not None and np.dtype(numpy_type) == wanted:
@@ -94,7 +96,7 @@ class Shape:
 
     @property
     def known(self) -> tuple[int, ...] | None:
-        """The dimensions, or None where the rank or one of them is unknown."""
+        """The dimensions; None if the rank or one of them is unknown."""
         sizes = tuple(dim for dim in self.dims or () if dim is not None)
         return None if self.dims is None or len(sizes) < len(self.dims) else sizes
 
@@ -118,10 +120,11 @@ class Tensor:
 
     @property
     def nbytes(self) -> int:
+        """The number of bytes of the raw values."""
         return len(self.content)
 
     def array(self) -> Array:
-        """The values, shape ``self.shape``: a read-only view when they are stored as raw bytes."""
+        """The values, of shape ``self.shape``; a read-only view if they are stored as raw bytes."""
         count = int(np.prod(self.shape, dtype=np.int64))
         if self.dtype == STRING:
             if len(self.values) != count:
@@ -140,7 +143,7 @@ class Tensor:
             raise WireError(f"a value is out of range: {error}") from error
 
     def _filled(self, count: int) -> Array:
-        """The typed values, the last one repeated."""
+        """``count`` typed values, the last one repeated."""
         dtype = self.dtype.numpy
         assert dtype is not None
         given = np.asarray(self.values)
@@ -191,7 +194,7 @@ class Node:
 class Graph:
     """A frozen graph: nodes in file order, and the version of TensorFlow that made it.
 
-    ``library`` is the ``FunctionDefLibrary`` message that a TensorFlow 2 graph can have.
+    ``library`` is the ``FunctionDefLibrary`` message of a TensorFlow 2 graph.
     """
 
     nodes: tuple[Node, ...]
@@ -206,7 +209,7 @@ class Graph:
 
     @functools.cached_property
     def functions(self) -> dict[str, tuple[Node, ...]]:
-        """The nodes of each function of the library, by the function's name.
+        """Function of the library -> its nodes.
 
         Raises:
             AsrbuildError: the library is damaged.
@@ -225,7 +228,7 @@ def input_name(reference: str) -> str:
 
 
 def upstream(graph: Graph, outputs: Iterable[str]) -> set[str]:
-    """Names of the nodes that outputs depend on, and of those; what is not in the graph is not."""
+    """Names of the outputs and of all nodes that they depend on, as far as the graph has them."""
     seen: set[str] = set()
     waiting = list(outputs)
     while waiting:
@@ -237,7 +240,7 @@ def upstream(graph: Graph, outputs: Iterable[str]) -> set[str]:
 
 
 def _read_functions(library: memoryview) -> Iterator[tuple[str, tuple[Node, ...]]]:
-    """``FunctionDefLibrary.function``: each one's ``signature.name`` and ``node_def``."""
+    """Yields ``signature.name`` and ``node_def`` of each ``FunctionDefLibrary.function``."""
     for number, _, definition in wire.read_fields(library):
         if number != 1:
             continue
@@ -254,7 +257,7 @@ def _read_functions(library: memoryview) -> Iterator[tuple[str, tuple[Node, ...]
 
 
 def called_function(value: AttrValue) -> str | None:
-    """The function that an attribute names (``AttrValue.func``), or None."""
+    """The function that an attribute names (``AttrValue.func``); None if it names none."""
     if not isinstance(value, Opaque):
         return None
     for number, kind, reference in wire.read_fields(memoryview(value.payload)):
@@ -266,6 +269,7 @@ def called_function(value: AttrValue) -> str | None:
 
 
 def read_node(data: memoryview) -> Node:
+    """Reads a ``NodeDef`` message."""
     name = op = device = ""
     inputs: list[str] = []
     attrs: dict[str, AttrValue] = {}
@@ -367,17 +371,17 @@ def _read_tensor(data: memoryview) -> Tensor:
 
 
 def constant(array: Array) -> Tensor:
-    """A tensor of an array's own memory, or of one element of ``bytes``."""
+    """A tensor that shares an array's memory, or has one element of ``bytes``."""
     if array.dtype == object:
         return Tensor(STRING, array.shape, values=tuple(array.ravel().tolist()))
     array = np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(array.shape)
-    # memoryview.cast refuses an array with a zero in its shape.
+    # memoryview.cast does not support a zero in the shape.
     content = array.data.cast("B") if array.size else b""
     return Tensor(DType.of(array.dtype), array.shape, content)
 
 
 def write_graph(graph: Graph, destination: Path) -> None:
-    """Writes a graph; the same graph gives the same bytes.
+    """Writes a graph, with the same bytes for the same graph.
 
     Raises:
         AsrbuildError: the file cannot be written.
@@ -392,7 +396,7 @@ def write_graph(graph: Graph, destination: Path) -> None:
 
 
 def graph_pieces(nodes: Iterable[Node], producer: int) -> Iterable[bytes | memoryview]:
-    """The ``GraphDef`` message in order, piece by piece."""
+    """Yields the pieces of the ``GraphDef`` message in order."""
     for node in nodes:
         yield from wire.message_field(1, _node_pieces(node))
     if producer:

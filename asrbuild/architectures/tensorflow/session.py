@@ -1,9 +1,8 @@
 """A TensorFlow session that spares 16 % of a cold build (3.6 s of 22.7 s, 2048 units).
 
-Two things make it so. Importing the whole of TensorFlow takes 8 to 15 s, of which a session needs
-a third: the package's own ``__init__``, which collects the public API, is left out. And large
-constants become variables that are assigned from the mapped file, instead of going through two
-serialised copies of the graph.
+It has two causes. Importing all of TensorFlow takes 8 to 15 s, of which a session requires a third:
+the package's own ``__init__``, which collects the public API, is skipped. And large constants
+become variables that are assigned from the mapped file, without two serialised copies of the graph.
 """
 
 from __future__ import annotations
@@ -28,15 +27,15 @@ from asrbuild.base.array import Array
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.coreml.speedups import SWITCH, enabled
 
-_LARGE = 4096  # bytes from which a constant is held as a variable
+_LARGE = 4096  # bytes from which a constant becomes a variable
 
 
 class GraphSession:
-    """Runs a graph's nodes; the values are those of the graph as it is in the file.
+    """Runs the nodes of a graph in TensorFlow; the values are those of the graph in the file.
 
     Args:
-        graph: what to run.
-        lean: import only the parts of TensorFlow that a session needs. Only for a process that
+        graph: the graph.
+        lean: import only the parts of TensorFlow that a session requires. Only for a process that
             imports nothing else of TensorFlow, before or after, and that can be started again.
     """
 
@@ -64,10 +63,10 @@ class GraphSession:
             raise self._refuse("TensorFlow does not take the graph", error) from error
 
     def run(self, fetches: Sequence[str], feeds: Mapping[str, Array]) -> list[Array]:
-        """Values of nodes (``name`` or ``name:index``), given values for the inputs.
+        """The values of nodes (``name`` or ``name:index``) for these values of the inputs.
 
         Raises:
-            AsrbuildError: TensorFlow refuses the shapes or fails.
+            AsrbuildError: TensorFlow fails, for instance at the shapes.
         """
         try:
             values: list[Array] = self._session.run(
@@ -87,13 +86,13 @@ def _tensor(name: str) -> str:
 
 
 def is_large(node: Node) -> bool:
-    """Whether a node is a constant that is held as a variable."""
+    """Whether a node is a constant that becomes a variable."""
     value = node.attrs.get("value")
     return node.op == "Const" and isinstance(value, Tensor) and value.nbytes >= _LARGE
 
 
 def _as_variable(node: Node) -> tuple[Node, ...]:
-    """The constant ``name`` as: a handle, a value to be fed, an assignment, and the read."""
+    """The nodes that replace a constant: a handle, a fed value, an assignment, and the read."""
     tensor = node.attrs["value"]
     assert isinstance(tensor, Tensor)
     dtype: DType = tensor.dtype
@@ -114,9 +113,9 @@ def _as_variable(node: Node) -> tuple[Node, ...]:
 
 
 def _config(config_pb2: Any) -> Any:
-    """One operation at a time, in the caller's thread, each kernel as the graph names it.
+    """Session options: one operation at a time, in the caller's thread, with the graph's kernels.
 
-    The build executes the package meanwhile. And sums are made in one order on every machine.
+    The build executes the package meanwhile, and sums have the same order on every machine.
     """
     config = config_pb2.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=-1)
     config.graph_options.rewrite_options.disable_meta_optimizer = True
@@ -127,7 +126,7 @@ def _config(config_pb2: Any) -> Any:
 def import_tensorflow(lean: bool) -> tuple[Any, ...]:
     """Imports TensorFlow's session machinery: graph_pb2, config_pb2, session, importer, ops."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # Plain kernels: with them chunks and one shot differ less, and machines agree better.
+    # Plain kernels: with them chunks and a single call differ less, and so do machines.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     parts = lean and enabled("session") and "tensorflow" not in sys.modules
     if parts:
@@ -138,8 +137,8 @@ def import_tensorflow(lean: bool) -> tuple[Any, ...]:
         except (ImportError, AttributeError):
             if not parts:
                 raise
-            # A TensorFlow whose parts need the whole. Its libraries cannot be loaded twice, so
-            # the process starts again.
+            # In this TensorFlow the parts require the whole. Its libraries cannot be loaded twice,
+            # so the process starts again.
             os.execve(
                 sys.executable,
                 [sys.executable, *sys.orig_argv[1:]],
@@ -162,7 +161,7 @@ def _session_modules() -> tuple[Any, ...]:
 
 
 def _leave_out_public_api() -> None:
-    """Puts an empty package in the place of ``tensorflow``, whose submodules are the real ones."""
+    """Replaces ``tensorflow`` by an empty package with the real submodules."""
     found = importlib.util.find_spec("tensorflow")
     if found is None or not found.submodule_search_locations:
         return

@@ -2,8 +2,8 @@
 
 ``<prefix>.index`` is a LevelDB table: keys are tensor names, values ``BundleEntryProto``.
 ``<prefix>.data-00000-of-00001`` and so on hold raw little-endian values. Every block and every
-tensor carries a masked CRC-32C, and all are checked. Whatever is not handled is refused: compressed
-index blocks, partitioned tensors, strings, big-endian files.
+tensor has a masked CRC-32C, and all are checked. Unsupported features are refused: compressed index
+blocks, partitioned tensors, strings, big-endian files.
 """
 
 from __future__ import annotations
@@ -54,17 +54,18 @@ class Bundle:
         return sorted(self.entries)
 
     def shape(self, name: str) -> tuple[int, ...]:
+        """The shape of a tensor."""
         return self._entry(name).shape
 
     def dtype(self, name: str) -> str:
-        """TensorFlow's name of the element type."""
+        """TensorFlow's name of a tensor's element type."""
         return self._entry(name).dtype.name
 
     def read(self, name: str) -> Array:
-        """One tensor, a read-only view of the mapped file, after its checksum was verified.
+        """Reads a tensor as a read-only view of the mapped file, and verifies its checksum.
 
         Raises:
-            AsrbuildError: it is not there, cut off, damaged, or of a kind that is not handled.
+            AsrbuildError: the tensor is missing, cut off, damaged, or of an unsupported kind.
         """
         entry = self._entry(name)
         if entry.partitioned:
@@ -89,7 +90,7 @@ class Bundle:
                 name, "does not match its checksum", "the data file is damaged: copy it again"
             )
         array = raw.view(dtype.newbyteorder("<")).reshape(entry.shape)
-        # Another tensor's odd size can misalign this one; numpy is slow on such arrays.
+        # Another tensor's odd size can misalign this one; numpy is slow with such arrays.
         return array if array.flags.aligned else array.copy()
 
     def _entry(self, name: str) -> TensorPlace:
@@ -109,7 +110,7 @@ def open_bundle(prefix: Path | str) -> Bundle:
     """Opens the checkpoint ``<prefix>.index`` with its data files.
 
     Raises:
-        AsrbuildError: a file is missing, or the index is damaged or of a kind not handled.
+        AsrbuildError: a file is missing, or the index is damaged or of an unsupported kind.
     """
     prefix = Path(prefix)
     index = prefix.with_name(prefix.name + ".index")
@@ -119,10 +120,11 @@ def open_bundle(prefix: Path | str) -> Bundle:
         if b"" not in table:
             raise WireError("no header")
         count = _read_header(table.pop(b""))
-        # Slices of partitioned tensors have keys of their own, which are no names.
+        # Slices of partitioned tensors have keys of their own, which are not names.
         named = sorted((key, value) for key, value in table.items() if key[:1] != b"\0")
         entries = {key.decode(): _read_entry(value) for key, value in named}
-    except (ValueError, TypeError) as error:  # WireError, or a field of another type than ours
+    # WireError, or an error about a field with the wrong type
+    except (ValueError, TypeError) as error:
         raise AsrbuildError(
             f"not a whole TensorFlow checkpoint index: {error}",
             file=index,
@@ -175,7 +177,7 @@ def _read_table(data: memoryview) -> dict[bytes, memoryview]:
 
 
 def _read_block(data: memoryview, offset: int, size: int) -> list[tuple[bytes, memoryview]]:
-    """The pairs of one block; a key stores only what differs from the key before it."""
+    """The pairs of one block; a key stores only its difference from the previous key."""
     if offset + size + _TRAILER > len(data) - _FOOTER:
         raise WireError("a block lies outside the file")
     kind = data[offset + size]

@@ -1,1 +1,1 @@
-"""Any frozen TensorFlow graph that coremltools can convert, cut where it cannot."""
+"""TensorFlow: any frozen graph or SavedModel, cut at operations that coremltools cannot convert."""

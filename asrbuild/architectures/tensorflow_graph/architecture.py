@@ -1,6 +1,6 @@
 """Any frozen TensorFlow graph or SavedModel: source=tensorflow_graph, source=saved_model.
 
-DeepSpeech's own graphs are ``source=frozen_graph``. The names of
+DeepSpeech's own graphs are ``source=frozen_graph``. It implements
 :class:`asrbuild.architectures.architecture.Architecture`.
 """
 
@@ -51,14 +51,14 @@ CALLS = CONVERTS_EXPORTED = True
 
 
 def settle(recipe: Any, cache_root: Path, keep: bool) -> Found:
-    """From the graph, the section, and what running the cut graph shows."""
+    """Finds the model: from the graph, the section, and measurements of the cut graph."""
     from asrbuild.architectures.tensorflow_graph.settle import settle
 
     return settle(recipe, cache_root, keep)
 
 
 def question(recipe: Any, cache_root: Path) -> tuple[Path, tuple[Fact, ...], list[str]]:
-    """The roles of inputs and outputs, rows and context."""
+    """The facts of the model: roles of inputs and outputs, rows and context."""
     from asrbuild.architectures.onnx.settle import facts_of
     from asrbuild.architectures.tensorflow_graph.settle import graph_file, settled
 
@@ -68,14 +68,14 @@ def question(recipe: Any, cache_root: Path) -> tuple[Path, tuple[Fact, ...], lis
 
 
 def check_request(request: ConversionRequest, frontend: str) -> None:
-    """Refuses what ``coremltools.convert`` does not make."""
+    """Raises for packages that ``coremltools.convert`` does not support."""
     check_package(request, frontend, "a TensorFlow graph", ("auto", "tensorflow"))
 
 
 def check_source(
     source: SourceFiles, outputs: Sequence[str], lengths: Sequence[int | None]
 ) -> None:
-    """Checked when the graph was settled."""
+    """Does nothing: ``settle`` checks the graph."""
 
 
 def convert(
@@ -86,19 +86,19 @@ def convert(
     frontend: str,
     exported: Callable[[], Path],
 ) -> None:
-    """Writes the package from the exported graph, which is cut as the section says."""
+    """Writes the package of the exported graph, which has the section's cuts and pins."""
     from asrbuild.architectures.tensorflow_graph.convert import convert_graph
 
     convert_graph(exported(), read_section(config), request, destination)
 
 
 def original(source: SourceFiles) -> Original | None:
-    """None: the graph is cut first."""
+    """None: the original is the cut graph, which ``export`` writes."""
     return None
 
 
 def export(source: SourceFiles, config: Any, file: Path) -> None:
-    """The graph as the section cuts and pins it."""
+    """Writes the graph with the section's cuts and pins."""
     from asrbuild.architectures.tensorflow_graph.settle import cut_to
 
     cut_to(source.files["checkpoint.graph"], read_section(config), file)
@@ -116,7 +116,7 @@ def recover(
     checkpoint: Path | None,
     folder: Path,
 ) -> Original:
-    """The graph that is given, cut again."""
+    """The given graph, cut again."""
     from asrbuild.architectures.tensorflow_graph.settle import cut_to
 
     if graph is None:
@@ -130,7 +130,7 @@ def recover(
 
 
 def start(original: Original, config: Any, cases: Path, out: Path) -> OriginalRun:
-    """TensorFlow on calls."""
+    """Runs TensorFlow on calls."""
     from asrbuild.architectures.original import start
 
     own = read_section(config)
@@ -155,5 +155,5 @@ def start(original: Original, config: Any, cases: Path, out: Path) -> OriginalRu
 def landmarks_of_call(
     original: Original, config: Any, call: Mapping[str, Array]
 ) -> Sequence[Landmark]:
-    """None: coremltools gives what it makes of TensorFlow's other names."""
+    """Empty: coremltools gives other names than TensorFlow."""
     return []

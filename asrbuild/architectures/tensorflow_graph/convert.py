@@ -1,4 +1,4 @@
-"""From a cut graph to a Core ML package, through ``coremltools.convert`` in a process of its own.
+"""Converts a cut graph to a Core ML package, with ``coremltools.convert`` in a process of its own.
 
 python -m asrbuild.architectures.tensorflow_graph.convert job.json
 """
@@ -33,7 +33,7 @@ def convert_graph(
 
 
 def _load(file: Path) -> Loaded:
-    """The graph as TensorFlow's message."""
+    """Loads the graph as TensorFlow's message."""
     from tensorflow.compat.v1 import GraphDef
 
     return Loaded(GraphDef.FromString(file.read_bytes()), "tensorflow")

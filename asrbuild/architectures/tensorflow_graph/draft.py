@@ -1,7 +1,7 @@
-"""A draft of a recipe for a frozen graph or a SavedModel, with a cut where it needs one.
+"""Drafts a recipe for a frozen graph or a SavedModel, with a cut if it requires one.
 
-A graph of TensorFlow's keyword spotting reads the bytes of a WAV file. Of ``DecodeWav``, which
-decodes them, samples and sample rate are known, so such a graph needs no blank for its cut.
+A graph of TensorFlow's keyword spotting reads the bytes of a WAV file. The outputs of
+``DecodeWav``, samples and sample rate, are known, so the cut of such a graph has no blanks.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def draft(file: Path, cache_root: Path) -> str:
     """The text of a config file for a graph or the folder of a SavedModel.
 
     Raises:
-        AsrbuildError: the graph cannot be built, or needs no recipe.
+        AsrbuildError: the graph cannot be built, or does not require a recipe.
     """
     kind = "saved_model" if file.is_dir() else "tensorflow_graph"
     with tempfile.TemporaryDirectory(prefix="asrbuild-draft-") as folder:
@@ -54,7 +54,7 @@ def draft(file: Path, cache_root: Path) -> str:
 
 
 def _cut(graph: Graph, outputs: Sequence[str]) -> tuple[OnnxConfig, Graph, list[str]]:
-    """The cut of a graph before operations without a Core ML form, what is left, and why."""
+    """The cut of a graph after operations without a Core ML form, the rest, and the reasons."""
     refused = unconvertible(graph, outputs)
     if not refused:
         return OnnxConfig(), graph, []

@@ -1,10 +1,10 @@
-"""A TensorFlow SavedModel as a frozen graph: one signature, its functions inlined.
+"""Freezes a TensorFlow SavedModel: one signature, with its functions inlined.
 
     python -m asrbuild.architectures.tensorflow_graph.saved_model FOLDER SIGNATURE frozen.pb
 
-TensorFlow's loader of version 1 reads it, as that needs none of the Python objects that Keras adds.
-Inputs and outputs get the names that the signature gives them. The format is that of
-``saved_model.proto`` (https://www.tensorflow.org/guide/saved_model).
+TensorFlow's loader of version 1 reads it, which does not require the Python objects of Keras.
+Inputs and outputs have the names of the signature. The format is that of ``saved_model.proto``
+(https://www.tensorflow.org/guide/saved_model).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ GRAPH = "frozen.pb"
 
 
 def parts(folder: Path) -> dict[str, Path]:
-    """The files of a SavedModel by label: the graph, and its weights."""
+    """Label -> file of a SavedModel: the graph, and its weights."""
     weights = sorted(path for path in folder.glob(_PARTS) if path.is_file())
     graph = {"checkpoint.graph": folder / "saved_model.pb"}
     return graph | {f"checkpoint.weights.{at}": path for at, path in enumerate(weights)}
@@ -62,7 +62,7 @@ def freeze(folder: Path, signature: str, destination: Path) -> None:
     """Writes a SavedModel's signature as a frozen graph, by TensorFlow in a process of its own.
 
     Args:
-        signature: its name; empty: ``serving_default``, or the only one.
+        signature: the signature's name; empty: ``serving_default``, or the only one.
 
     Raises:
         AsrbuildError: there is no such signature, or TensorFlow does not load the model.
@@ -80,7 +80,7 @@ def freeze(folder: Path, signature: str, destination: Path) -> None:
 
 
 def freeze_here(folder: str, signature: str, destination: Path) -> None:
-    """The freezing in this process: imports TensorFlow."""
+    """``freeze`` in this process, which imports TensorFlow."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import (
@@ -118,7 +118,7 @@ def chosen_signature(names: list[str], signature: str) -> str:
     """The name of the signature to build.
 
     Raises:
-        AsrbuildError: there is none of this name, or several and none is asked for.
+        AsrbuildError: the signature does not exist, or there are several and none is named.
     """
     offered = sorted(name for name in names if not name.startswith("__"))
     if signature in offered:
@@ -142,7 +142,7 @@ def _sizes(shape: Any) -> list[int | None] | None:
 
 
 if __name__ == "__main__":
-    # Ctrl-C ends it at once: TensorFlow, being imported, would swallow a KeyboardInterrupt.
+    # Ctrl-C ends it at once: TensorFlow's import would swallow a KeyboardInterrupt.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         freeze_here(sys.argv[1], sys.argv[2], Path(sys.argv[3]))

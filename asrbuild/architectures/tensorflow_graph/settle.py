@@ -1,6 +1,6 @@
-"""Reading a frozen graph or a SavedModel, and settling the keys of ``source.config``.
+"""Reads a frozen graph or a SavedModel, and completes the keys of ``source.config``.
 
-Roles, rows, context and labels are those of an ONNX model: see
+Roles, rows, context and labels are as for an ONNX model: see
 :mod:`asrbuild.architectures.onnx.settle`.
 """
 
@@ -39,10 +39,10 @@ _CODE = (
 
 
 def settle(recipe: Any, cache_root: Path, keep: bool) -> Found:
-    """Cuts and pins the graph, gives every tensor its role and measures what is left out.
+    """Cuts and pins the graph, assigns a role to every tensor, and measures omitted values.
 
     Raises:
-        AsrbuildError: the file is missing or damaged, or a role is not known.
+        AsrbuildError: the file is missing or damaged, or a role is unknown.
     """
     config = checked_section(recipe)
     file = graph_file(recipe)
@@ -54,7 +54,7 @@ def graph_file(recipe: Any) -> Path:
     """The file of the graph, or the folder of the SavedModel.
 
     Raises:
-        AsrbuildError: it is missing, or of another kind.
+        AsrbuildError: the file is missing, or of another kind.
     """
     if recipe.source.kind == "saved_model":
         return model_file(recipe, SAVED_MODEL, "saved_model_folder")
@@ -62,18 +62,18 @@ def graph_file(recipe: Any) -> Path:
 
 
 def files_of(file: Path) -> dict[str, Path]:
-    """The files of a graph, or of the SavedModel in a folder, by label."""
+    """Label -> file of a graph, or of the SavedModel in a folder."""
     return saved_model.parts(file) if file.is_dir() else {"checkpoint.graph": file}
 
 
 def settled(file: Path, config: OnnxConfig, cache_root: Path, keep: bool) -> Settled:
-    """The facts of a graph, from the cache where they were found before."""
+    """The facts about a graph, from the cache if they were found before."""
     digests = {label: file_digest(part, cache_root) for label, part in files_of(file).items()}
     return facts_found(partial(_find, file, config), _CODE, digests, config, cache_root, keep)
 
 
 def cut_to(file: Path, config: OnnxConfig, destination: Path) -> None:
-    """Writes the graph as the section cuts and pins it; of a SavedModel after freezing it.
+    """Writes the graph with the section's cuts and pins; freezes a SavedModel first.
 
     Args:
         file: a graph, or a SavedModel: its folder, or the ``saved_model.pb`` in it.
@@ -104,12 +104,12 @@ def _cut(file: Path, config: OnnxConfig, destination: Path) -> None:
 
 
 def refuse_keras_loops(graph: Graph, file: Path) -> None:
-    """Refuses the loop over time that a recurrent layer of Keras leaves in a graph.
+    """Raises for the loop over time of a recurrent layer of Keras.
 
-    coremltools 9 does not convert it; the loops of TensorFlow 1, over arrays, it does.
+    coremltools 9 does not convert it, but it converts the loops of TensorFlow 1, over arrays.
 
     Raises:
-        AsrbuildError: naming the layer.
+        AsrbuildError: it names the layer.
     """
     if not any(node.op == "TensorListReserve" for node in graph.nodes):
         return
@@ -126,7 +126,7 @@ def refuse_keras_loops(graph: Graph, file: Path) -> None:
 
 
 def _stated(config: OnnxConfig, tensor: str) -> Mapping[str, Any]:
-    """The section's entry for the input that stands for a cut tensor."""
+    """The section's entry for the input that replaces a cut tensor."""
     from asrbuild.architectures.tensorflow.cutting import input_of
 
     own = config.inputs.get(input_of(tensor))
@@ -157,7 +157,7 @@ def ports_of(graph: Graph, outputs: Sequence[str]) -> Ports:
 
 
 def _find(file: Path, config: OnnxConfig) -> Settled:
-    """Cuts and measures."""
+    """Cuts the graph and measures it."""
     from asrbuild.architectures.measure import measure
     from asrbuild.architectures.tensorflow.convertible import unconvertible
     from asrbuild.architectures.tensorflow.cutting import suggested_cuts

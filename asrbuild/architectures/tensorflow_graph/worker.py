@@ -1,4 +1,4 @@
-"""The cut graph run by TensorFlow, in a process of its own: its calls, or what is measured of it.
+"""Runs the cut graph in TensorFlow, in a process of its own: calls, or measurements.
 
 python -m asrbuild.architectures.tensorflow_graph.worker --model G.pb --outputs labels_softmax
     --cases in.npz --out out.npz [--states JSON] [--names JSON] [--question JSON]

@@ -1,1 +1,1 @@
-"""Any network that PyTorch exported, as a program of torch.export (.pt2) or as TorchScript."""
+"""PyTorch: any exported network, as a program of torch.export (.pt2) or as TorchScript."""

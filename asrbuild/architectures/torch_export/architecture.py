@@ -1,6 +1,6 @@
 """Any network that PyTorch exported: source=torch_export source.path=model.pt2.
 
-The names of :class:`asrbuild.architectures.architecture.Architecture`.
+It implements :class:`asrbuild.architectures.architecture.Architecture`.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ CALLS, CONVERTS_EXPORTED = True, False
 
 
 def settle(recipe: Any, cache_root: Path, keep: bool) -> Found:
-    """From the program, the section, and what running it shows."""
+    """Finds the model: from the program, the section, and measurements of the running program."""
     from asrbuild.architectures.torch_export.settle import settle
 
     return settle(recipe, cache_root, keep)
 
 
 def question(recipe: Any, cache_root: Path) -> tuple[Path, tuple[Fact, ...], list[str]]:
-    """The roles of inputs and outputs, rows and context."""
+    """The facts of the model: roles of inputs and outputs, rows and context."""
     from asrbuild.architectures.onnx.settle import facts_of
     from asrbuild.architectures.torch_export.settle import program_file, settled
 
@@ -65,14 +65,14 @@ def question(recipe: Any, cache_root: Path) -> tuple[Path, tuple[Fact, ...], lis
 
 
 def check_request(request: ConversionRequest, frontend: str) -> None:
-    """Refuses what ``coremltools.convert`` does not make."""
+    """Raises for packages that ``coremltools.convert`` does not support."""
     check_package(request, frontend, "a PyTorch file", ("auto",))
 
 
 def check_source(
     source: SourceFiles, outputs: Sequence[str], lengths: Sequence[int | None]
 ) -> None:
-    """Checked when the program was settled."""
+    """Does nothing: ``settle`` checks the program."""
 
 
 def convert(
@@ -90,7 +90,7 @@ def convert(
 
 
 def start(original: Original, config: Any, cases: Path, out: Path) -> OriginalRun:
-    """PyTorch on calls."""
+    """Runs PyTorch on calls."""
     from asrbuild.architectures.original import start
     from asrbuild.architectures.torch_export.settle import WORKER
 
@@ -114,5 +114,5 @@ def start(original: Original, config: Any, cases: Path, out: Path) -> OriginalRu
 def landmarks_of_call(
     original: Original, config: Any, call: Mapping[str, Array]
 ) -> Sequence[Landmark]:
-    """None: coremltools gives what it makes of PyTorch's other names."""
+    """Empty: coremltools gives other names than PyTorch."""
     return []

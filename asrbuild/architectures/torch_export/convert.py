@@ -1,4 +1,4 @@
-"""From a PyTorch file to a Core ML package, through ``coremltools.convert`` in its own process.
+"""Converts a PyTorch file to a Core ML package, with ``coremltools.convert`` in its own process.
 
 python -m asrbuild.architectures.torch_export.convert job.json
 """
@@ -20,7 +20,7 @@ def convert_program(
     """Writes the package ``destination`` of a PyTorch file.
 
     Raises:
-        AsrbuildError: coremltools cannot convert it.
+        AsrbuildError: coremltools cannot convert the file.
     """
     convert_in_process(
         "asrbuild.architectures.torch_export.convert",
@@ -34,7 +34,7 @@ def convert_program(
 
 
 def _load(file: Path) -> Loaded:
-    """The program as coremltools takes it: one of torch.export in its core operations."""
+    """Loads the program; one of torch.export is decomposed to its core operations."""
     program = load_program(str(file))
     described = describe(program, str(file))
     if is_exported(program):

@@ -1,4 +1,4 @@
-"""A draft of a recipe for a PyTorch file."""
+"""Drafts a recipe for a PyTorch file."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _SHAPELESS = "TorchScript states no shapes: {meaning: features, axes: [1, steps,
 def draft(file: Path, cache_root: Path) -> str:
     """The text of a config file for a program of torch.export, or TorchScript.
 
-    TorchScript states no shapes, so that its inputs are blanks.
+    TorchScript has no shapes, so its inputs are blanks.
 
     Raises:
-        AsrbuildError: the file is of another kind, or has a layer that is not converted.
+        AsrbuildError: the file is of another kind, or has an unsupported layer.
     """
     graph = ports_of(described(file))
     find = lambda config: settled(file, config, cache_root, keep=False)  # noqa: E731

@@ -1,7 +1,7 @@
-"""A PyTorch file in PyTorch: its program, its inputs and outputs, and what of it is not converted.
+"""Loads and describes a PyTorch file, and refuses parts that are not converted.
 
-Imported in processes that import torch. TorchScript names its inputs and states no shapes; a
-program of torch.export states both. Outputs are called output_0, output_1, ... in their order.
+Only processes that import torch import it. TorchScript has names of inputs but no shapes; a program
+of torch.export has both. Outputs have the names output_0, output_1, ... in order.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from typing import Any
 
 from asrbuild.base.errors import AsrbuildError
 
-#: Layers that coremltools 9 does not convert at all, or only as loops over time.
+#: Layers that coremltools 9 does not convert, or converts only as loops over time.
 _RECURRENT = ("gru", "rnn_tanh", "rnn_relu", "quantized_lstm", "quantized_gru")
 
 
 def load_program(file: str) -> Any:
-    """The exported program or TorchScript module of a file, for the CPU.
+    """Loads the exported program or TorchScript module of a file, for the CPU.
 
     Raises:
         AsrbuildError: torch is not installed, or does not load the file.
@@ -30,13 +30,13 @@ def load_program(file: str) -> Any:
             fix="pip install 'asrbuild[torch]'",
         ) from error
     torch.set_num_threads(1)
-    # Which of the two a file is, its name does not decide; each loader refuses the other's files.
+    # The file's name does not decide its form; each loader refuses files of the other form.
     errors = []
     script: Any = torch.jit  # has no types
     for load in (torch.export.load, lambda path: script.load(path, map_location="cpu").eval()):
         try:
             return load(file)
-        except Exception as error:  # torch raises what it likes
+        except Exception as error:  # torch raises errors of any class
             lines = str(error).strip().splitlines() or [type(error).__name__]
             errors.append(lines[0])
     raise AsrbuildError(
@@ -49,7 +49,7 @@ def load_program(file: str) -> Any:
 
 
 def is_exported(program: Any) -> bool:
-    """Whether it is a program of torch.export, and no TorchScript."""
+    """Whether this is a program of torch.export, not TorchScript."""
     return hasattr(program, "graph_signature")
 
 
@@ -57,7 +57,7 @@ def describe(program: Any, file: str) -> dict[str, Any]:
     """``inputs``: [name, element type, sizes or null], ``outputs``: names.
 
     Raises:
-        AsrbuildError: the program has a layer, or an axis, that is not converted.
+        AsrbuildError: the program has an unsupported layer or axis.
     """
     if (layer := next(_recurrent(program), None)) is not None:
         raise AsrbuildError(
@@ -89,10 +89,10 @@ def describe(program: Any, file: str) -> dict[str, Any]:
 
 
 def _check_open(size: Any, where: str, file: str) -> None:
-    """Refuses an open axis whose size is made from another's.
+    """Raises for an open axis whose size is an expression of another's.
 
     Raises:
-        AsrbuildError: naming what it is made of.
+        AsrbuildError: it names the expression.
     """
     if not size.node.expr.is_Symbol:
         raise AsrbuildError(
@@ -110,7 +110,7 @@ def _named(count: int) -> list[str]:
 
 
 def _recurrent(program: Any) -> Iterator[str]:
-    """The recurrent layers that are not converted. TorchScript's LSTM is, to one op."""
+    """Yields the recurrent layers that are not converted; TorchScript's LSTM becomes one op."""
     if is_exported(program):
         targets = (str(node.target) for node in program.graph.nodes if node.op == "call_function")
         ops = [target.split(".")[1] for target in targets if target.startswith("aten.")]

@@ -1,6 +1,6 @@
-"""Reading a PyTorch file, and settling the keys of ``source.config``.
+"""Reads a PyTorch file, and completes the keys of ``source.config``.
 
-Roles, rows, context and labels are those of an ONNX model: see
+Roles, rows, context and labels are as for an ONNX model: see
 :mod:`asrbuild.architectures.onnx.settle`.
 """
 
@@ -35,10 +35,10 @@ _CODE = ("architectures/torch_export/settle.py", "architectures/torch_export/pro
 
 
 def settle(recipe: Any, cache_root: Path, keep: bool) -> Found:
-    """Describes the program, gives every tensor its role and measures what is left out.
+    """Describes the program, assigns a role to every tensor, and measures omitted values.
 
     Raises:
-        AsrbuildError: the file is missing or no program, or a role is not known.
+        AsrbuildError: the file is missing or not a program, or a role is unknown.
     """
     config = checked_section(recipe)
     for key in ("pin", "cut"):
@@ -57,19 +57,19 @@ def program_file(recipe: Any) -> Path:
     """The file of the program.
 
     Raises:
-        AsrbuildError: it is missing, or no PyTorch file.
+        AsrbuildError: the file is missing, or is not a PyTorch file.
     """
     return model_file(recipe, TORCH, "model.pt2")
 
 
 def settled(file: Path, config: OnnxConfig, cache_root: Path, keep: bool) -> Settled:
-    """The facts of a program, from the cache where they were found before."""
+    """The facts about a program, from the cache if they were found before."""
     digests = {"graph": file_digest(file, cache_root)}
     return facts_found(partial(_find, file, config), _CODE, digests, config, cache_root, keep)
 
 
 def _find(file: Path, config: OnnxConfig) -> Settled:
-    """Describes and measures."""
+    """Describes the program and measures it."""
     from asrbuild.architectures.measure import measure
 
     graph = ports_of(described(file))

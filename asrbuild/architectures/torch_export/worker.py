@@ -1,4 +1,4 @@
-"""The original run by PyTorch, in a process of its own: its calls, or what is measured of it.
+"""Runs the original in PyTorch, in a process of its own: calls, or measurements.
 
     python -m asrbuild.architectures.torch_export.worker --model M.pt2
         --cases in.npz --out out.npz [--states JSON] [--names JSON] [--question JSON]
@@ -35,7 +35,7 @@ class TorchCalls:
         self.outputs = described["outputs"]
         self.module = program
         if is_exported(program):
-            # Without the bounds that the export declared: it is measured on longer input too.
+            # Without the declared bounds of the export: measurements have longer inputs.
             self.module = program.module(check_guards=False)
             self.module._forward_pre_hooks.clear()
 

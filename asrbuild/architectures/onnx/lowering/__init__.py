@@ -1,1 +1,1 @@
-"""From ONNX ops to MIL ops, written with coremltools' builder: one file a family of ops."""
+"""Lowers ONNX ops to MIL ops with coremltools' builder: one file a family of ops."""

@@ -1,4 +1,4 @@
-"""Sums, products, comparisons and choices, element by element with broadcasting."""
+"""Lowers sums, products, comparisons and choices, element by element with broadcasting."""
 
 from __future__ import annotations
 
@@ -65,13 +65,13 @@ def equal(call: NodeCall, x: Value, y: Value) -> Var:
 
 
 def as_integers(value: Value) -> Any:
-    """Truth values as 0 and 1."""
+    """Converts truth values to 0 and 1."""
     return value.astype(np.int32) if is_known(value) else mb.cast(x=value, dtype="int32")
 
 
 @lowers("Div")
 def divide(call: NodeCall, x: Value, y: Value) -> Var:
-    """Integers are divided towards zero, MIL divides them towards minus infinity."""
+    """Integers are divided towards zero; MIL divides them towards minus infinity."""
     x, y = call.var(x), call.var(y)
     if not is_integer(x):
         return mb.real_div(x=x, y=y)

@@ -1,4 +1,4 @@
-"""coremltools' MIL builder, imported when an op is written: the table of ops does without."""
+"""coremltools' MIL builder, imported at first use, because the table of ops does not require it."""
 
 from __future__ import annotations
 

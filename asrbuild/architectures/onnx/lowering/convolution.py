@@ -1,4 +1,4 @@
-"""Convolutions and pooling, over one to three axes."""
+"""Lowers convolutions and pooling, over one to three axes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from asrbuild.architectures.onnx.lowering.values import Value, is_open
 
 
 def _padding(call: NodeCall, x: Value, kernel: list[int]) -> dict[str, Any]:
-    """The padding of a node as MIL states it: a pair for each axis."""
+    """The padding of a node as arguments of MIL: a pair for each axis."""
     count, stated = len(kernel), call.attribute("auto_pad", "NOTSET")
     if stated == "SAME_UPPER":
         return {"pad_type": "same"}
@@ -38,7 +38,7 @@ def _geometry(call: NodeCall, count: int) -> tuple[list[int], list[int]]:
 
 
 def _lower(size: Any, kernel: int, stride: int, dilation: int) -> tuple[Any, Any]:
-    """Padding that leaves ceil(size / stride) elements, the odd one in front."""
+    """Padding that gives ceil(size / stride) elements, with the odd one in front."""
     whole = dilation * (kernel - 1) + 1
     if is_open(size) and stride != 1:
         return size, size
@@ -66,7 +66,7 @@ def conv(call: NodeCall, x: Value, weight: Value, bias: Value = None) -> Var:
 
 @lowers("ConvTranspose")
 def conv_transpose(call: NodeCall, x: Value, weight: Value, bias: Value = None) -> Var:
-    """The gradient of a convolution; rows that ``output_padding`` adds are cut less at the end."""
+    """The gradient of a convolution; ``output_padding`` cuts fewer rows at the end."""
     kernel = shape_of(weight)[2:]
     strides, dilations = _geometry(call, len(kernel))
     if call.attribute("auto_pad", "NOTSET") not in ("NOTSET", "VALID") or call.attribute(
@@ -126,7 +126,7 @@ def max_pool(call: NodeCall, x: Value) -> Var:
 
 @lowers("AveragePool")
 def average_pool(call: NodeCall, x: Value) -> Var:
-    """The mean of each window, of its padding too if the node counts it."""
+    """The mean of each window, with its padding if the node counts it."""
     without_padding = not call.attribute("count_include_pad", 0)
     return _pool(call, x, mb.avg_pool, exclude_padding_from_average=without_padding)
 

@@ -1,4 +1,4 @@
-"""Functions of one element: powers, trigonometry, activations; and softmax."""
+"""Lowers functions of one element (powers, trigonometry, activations) and softmax."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from asrbuild.architectures.onnx.lowering.table import (
 from asrbuild.architectures.onnx.lowering.values import Value, as_sizes, is_known, scalar, type_name
 
 _SELU_ALPHA, _SELU_GAMMA = 1.67326319217681884765625, 1.05070102214813232421875
-#: Op set from which a softmax is along one axis; before, it flattens the axes from it on.
+#: First op set in which a softmax is along one axis; before, it flattens the later axes.
 _ONE_AXIS = 13
 
 _UNARY = {
@@ -39,7 +39,7 @@ LOWERINGS.update({op: _unary(name) for op, name in _UNARY.items()})
 
 @lowers("Log")
 def log(call: NodeCall, x: Value) -> Var:
-    """Without the floor that MIL adds to its argument."""
+    """A logarithm without the floor that MIL adds to its argument."""
     return mb.log(x=call.var(x), epsilon=np.float32(0))
 
 
@@ -100,14 +100,14 @@ def mish(call: NodeCall, x: Value) -> Var:
 
 @lowers("Gelu")
 def gelu(call: NodeCall, x: Value) -> Var:
-    """Exact, or approximated by a tanh."""
+    """GELU, exact or approximated by a tanh."""
     approximate = call.attribute("approximate", "none") == "tanh"
     return mb.gelu(x=call.var(x), mode="TANH_APPROXIMATION" if approximate else "EXACT")
 
 
 @lowers("Cast")
 def cast(call: NodeCall, x: Value) -> Var:
-    """To the nearest type that MIL computes in."""
+    """A cast to the nearest type that MIL supports."""
     from onnx import helper
 
     kind = np.dtype(helper.tensor_dtype_to_np_dtype(call.attribute("to"))).kind
@@ -125,13 +125,13 @@ def cast(call: NodeCall, x: Value) -> Var:
 
 @lowers("Softmax")
 def softmax(call: NodeCall, x: Value) -> Var:
-    """Along one axis; before op set 13 over all axes from it on."""
+    """A softmax along one axis; before op set 13, over that axis and all later ones."""
     return _flattened(call, x, lambda x, axis: mb.softmax(x=x, axis=axis))
 
 
 @lowers("LogSoftmax")
 def log_softmax(call: NodeCall, x: Value) -> Var:
-    """The logarithm of a softmax, of differences to the largest so that no exponent overflows."""
+    """The logarithm of a softmax, with differences to the largest element against overflow."""
 
     def write(x: Var, axis: int) -> Var:
         largest = mb.reduce_max(x=x, axes=[axis], keep_dims=True)

@@ -1,4 +1,4 @@
-"""Elements by their indices: gather, scatter, the largest, triangles."""
+"""Lowers access by index: gather, scatter, largest elements, triangles."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MODES = {"none": "update", "add": "add", "mul": "mul", "max": "max", "min": "mi
 
 
 def _positive(call: NodeCall, x: Value, indices: Value, axis: int) -> Any:
-    """Indices that count from the front: Core ML's do not count from the end on every device."""
+    """Makes indices positive: Core ML does not count from the end on every device."""
     size, indices = shape_of(x)[axis], call.var(indices)
     if is_known(indices):
         if (indices >= 0).all():
@@ -139,7 +139,7 @@ def triangle(call: NodeCall, x: Value, diagonal: Value = None) -> Var:
         if k >= 0:
             return mb.band_part(x=x, lower=-1, upper=k)
         outside = {"lower": -k - 1, "upper": -1}
-    # A band has the diagonal in it: what is outside of the wanted triangle is one.
+    # A band includes the diagonal, so the complement of the triangle is used.
     ones = mb.cast(x=mb.equal(x=x, y=x), dtype="int32")
     inside = mb.equal(x=mb.band_part(x=ones, **outside), y=np.int32(0))
     return mb.select(cond=inside, a=x, b=scalar(x, 0))

@@ -1,4 +1,4 @@
-"""Products of matrices."""
+"""Lowers products of matrices."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from asrbuild.architectures.onnx.lowering.builder import mb
 from asrbuild.architectures.onnx.lowering.table import NodeCall, Var, lowers, rank_of
 from asrbuild.architectures.onnx.lowering.values import Value, is_known, narrow
 
-#: Core ML's ``linear`` takes up to this many axes.
+#: Limit of axes of Core ML's ``linear``.
 _LINEAR_RANK = 3
 
 
 @lowers("MatMul")
 def matmul(call: NodeCall, x: Value, y: Value) -> Var:
-    """A ``linear`` layer where the second factor is a known matrix."""
+    """A product; a ``linear`` layer if the second factor is a known matrix."""
     if is_known(y) and y.ndim == 2 and 2 <= rank_of(x) <= _LINEAR_RANK:
         return mb.linear(x=call.var(x), weight=np.ascontiguousarray(narrow(y).T))
     x, y = call.var(x), call.var(y)

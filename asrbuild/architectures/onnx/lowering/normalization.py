@@ -1,4 +1,4 @@
-"""Normalisations, by batch statistics of training or by the statistics of the input."""
+"""Lowers normalisations, by statistics of training or of the input."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from asrbuild.architectures.onnx.lowering.table import NodeCall, Var, lowers, ra
 from asrbuild.architectures.onnx.lowering.values import Value, is_known
 from asrbuild.base.array import Array
 
-#: The op set from which GroupNormalization scales channels, not groups.
+#: First op set in which GroupNormalization scales channels, not groups.
 _BY_CHANNEL = 21
 
 
@@ -22,7 +22,7 @@ def _epsilon(call: NodeCall) -> np.float32:
 def batch_normalization(
     call: NodeCall, x: Value, scale: Value, bias: Value, mean: Value, variance: Value
 ) -> Var:
-    """By the statistics that training left."""
+    """Normalises by the statistics of training."""
     if call.attribute("training_mode", 0):
         raise call.no_form("training_mode")
     x, names = call.var(x), ("mean", "variance", "gamma", "beta")
@@ -40,7 +40,7 @@ def batch_normalization(
 
 @lowers("LayerNormalization")
 def layer_normalization(call: NodeCall, x: Value, scale: Value, bias: Value = None) -> Var:
-    """Over the axes from ``axis`` on."""
+    """Normalises over the axes from ``axis`` on."""
     if any(call.node.outputs[1:]):
         raise call.no_form("the mean or deviation as an output")
     x = call.var(x)
@@ -62,7 +62,7 @@ def layer_normalization(call: NodeCall, x: Value, scale: Value, bias: Value = No
 
 @lowers("RMSNormalization")
 def rms_normalization(call: NodeCall, x: Value, scale: Value) -> Var:
-    """By the root of the mean square over the axes from ``axis`` on."""
+    """Divides by the root of the mean square over the axes from ``axis`` on."""
     x = call.var(x)
     axis = call.attribute("axis", -1) % rank_of(x)
     mean = mb.reduce_mean(x=mb.mul(x=x, y=x), axes=list(range(axis, rank_of(x))), keep_dims=True)
@@ -72,7 +72,7 @@ def rms_normalization(call: NodeCall, x: Value, scale: Value) -> Var:
 
 @lowers("InstanceNormalization")
 def instance_normalization(call: NodeCall, x: Value, scale: Value, bias: Value) -> Var:
-    """Each channel over all axes after it."""
+    """Normalises each channel over all later axes."""
     x, rank = call.var(x), rank_of(x)
     gamma, beta = call.constant(scale, "a scale"), call.constant(bias, "a bias")
     if rank in (3, 4):
@@ -83,7 +83,7 @@ def instance_normalization(call: NodeCall, x: Value, scale: Value, bias: Value) 
 
 @lowers("GroupNormalization")
 def group_normalization(call: NodeCall, x: Value, scale: Value, bias: Value) -> Var:
-    """Each group of channels over all axes after them."""
+    """Normalises each group of channels over all later axes."""
     x, groups = call.var(x), call.attribute("num_groups")
     sizes = shape_of(x)
     gamma, beta = call.constant(scale, "a scale"), call.constant(bias, "a bias")
@@ -102,7 +102,7 @@ def _by_channel(x: Var, gamma: Array, beta: Array) -> Var:
 
 @lowers("LpNormalization")
 def lp_normalization(call: NodeCall, x: Value) -> Var:
-    """Divided by the norm along one axis."""
+    """Divides by the norm along one axis."""
     reduce = mb.reduce_l1_norm if call.attribute("p", 2) == 1 else mb.reduce_l2_norm
     x = call.var(x)
     return mb.real_div(x=x, y=reduce(x=x, axes=[call.attribute("axis", -1)], keep_dims=True))

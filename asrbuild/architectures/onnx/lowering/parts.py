@@ -1,4 +1,4 @@
-"""Joins, splits and padding."""
+"""Lowers joins, splits and padding."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PAD_MODES = {"constant": "constant", "reflect": "reflect", "edge": "replicate"}
 
 @lowers("Concat")
 def concat(call: NodeCall, *parts: Value) -> Var:
-    """Joined along one axis."""
+    """Joins along one axis."""
     axis, given = call.attribute("axis"), [call.var(part) for part in parts]
     if len(given) == 1:
         return given[0]
@@ -34,7 +34,7 @@ def concat(call: NodeCall, *parts: Value) -> Var:
 
 @lowers("Split")
 def split(call: NodeCall, x: Value, sizes: Value = None) -> Any:
-    """Into as many parts as the node has outputs: of the sizes given, or alike."""
+    """Splits into as many parts as the node has outputs: of given or equal sizes."""
     x, axis, count = call.var(x), call.attribute("axis", 0), len(call.node.outputs)
     given = call.attribute("split") or (None if sizes is None else call.numbers(sizes, "sizes"))
     size = shape_of(x)[axis]
@@ -52,7 +52,7 @@ def split(call: NodeCall, x: Value, sizes: Value = None) -> Any:
 def pad(
     call: NodeCall, x: Value, pads: Value = None, fill: Value = None, axes: Value = None
 ) -> Var:
-    """With a constant, mirrored or with the outermost elements; negative padding cuts."""
+    """Pads with a constant, mirrored or with the outermost elements; negative padding cuts."""
     x, rank = call.var(x), rank_of(x)
     given = call.attribute("pads") or call.numbers(pads, "padding")
     along = list(range(rank)) if axes is None else [a % rank for a in call.numbers(axes, "axes")]
@@ -92,7 +92,7 @@ def _padded(
 
 
 def _mirrored(call: NodeCall, x: Var, before: list[Any], after: list[Any], mode: str) -> Var:
-    """Core ML mirrors the last two axes of three or more: others are brought there one by one."""
+    """Mirrors axes: Core ML mirrors the last two of three or more, so others are moved there."""
     rank = rank_of(x)
     wide = x if rank > 2 else mb.expand_dims(x=x, axes=list(range(3 - rank)))
     offset = rank_of(wide) - rank

@@ -1,4 +1,4 @@
-"""Recurrent layers, each as one MIL op for a direction; shapes are in :mod:`recurrent_layer`."""
+"""Lowers recurrent layers, a MIL op a direction; for shapes see :mod:`recurrent_layer`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from asrbuild.architectures.onnx.lowering.table import NodeCall, Var, lowers
 from asrbuild.architectures.onnx.lowering.values import Value
 from asrbuild.base.array import Array
 
-#: The place in ONNX's order of each gate in MIL's: i o f c -> i f o c, z r h -> r h z.
+#: Indices of ONNX's gates in MIL's order: i o f c -> i f o c, z r h -> r h z.
 _LSTM_GATES, _GRU_GATES, _RNN_GATES = (0, 2, 1, 3), (1, 2, 0), (0,)
 
 

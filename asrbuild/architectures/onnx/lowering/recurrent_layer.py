@@ -1,9 +1,9 @@
-"""Common parts of LSTM, GRU and RNN nodes: weights in MIL's order of gates, states, directions.
+"""The common parts of LSTM, GRU and RNN nodes: weights in MIL's order of gates, states, directions.
 
 Shapes of ONNX: x (T, N, input), W (directions, gates H, input), R (directions, gates H, H), B
-(directions, 2 gates H), states (directions, N, H), output (T, directions, N, H). MIL's ops take one
-direction, or, as ``lstm``, both side by side. The order in which one that runs backwards gives its
-rows is not documented: here the rows are reversed before and after an op that runs forwards.
+(directions, 2 gates H), states (directions, N, H), output (T, directions, N, H). MIL's ops have one
+direction, and ``lstm`` can have both. The order of the rows of a backward op is not documented, so
+here the rows are reversed before and after a forward op.
 """
 
 from __future__ import annotations
@@ -62,11 +62,11 @@ class Layer:
             raise call.no_form(f"the activations {', '.join(asked)}")
 
     def of(self, array: Array, direction: int) -> Array:
-        """The rows of one direction in MIL's order."""
+        """The rows of an array for one direction, in MIL's order."""
         return np.ascontiguousarray(array[direction][self.order])
 
     def run(self, write: Callable[..., list[Var]], direction: int, **given: Any) -> list[Var]:
-        """The rows (T, N, H) in the order of time and the last states of one direction."""
+        """Runs one direction; returns its rows (T, N, H) in the order of time, and last states."""
         backwards = direction == 1 or self.call.attribute("direction") == "reverse"
         x = mb.reverse(x=self.x, axes=[0]) if backwards else self.x
         rows, *last = write(x=x, output_sequence=True, **given)
@@ -80,7 +80,7 @@ class Layer:
         }
 
     def state(self, value: Value, direction: int) -> Any:
-        """The first state (N, H) of one direction."""
+        """The initial state (N, H) of one direction."""
         if value is None:
             return self._zeros()
         if is_known(value):
@@ -97,7 +97,7 @@ class Layer:
         return mb.fill(shape=mb.concat(values=shape, axis=0), value=np.float32(0))
 
     def outputs(self, rows: list[Var], *states: list[Var]) -> tuple[Var, ...]:
-        """ONNX's outputs of the directions' rows (T, N, H) and last states (N, H)."""
+        """ONNX's outputs, from the rows (T, N, H) and last states (N, H) of the directions."""
         at_rows, at_states = (2, 1) if self.batch_first else (1, 0)
         if self.batch_first:
             rows = [mb.transpose(x=row, perm=[1, 0, 2]) for row in rows]

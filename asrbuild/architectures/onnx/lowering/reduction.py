@@ -1,4 +1,4 @@
-"""Sums, means, norms and extremes along axes."""
+"""Lowers sums, means, norms and extremes along axes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same elements in another shape or order: reshape, transpose, broadcast, fill."""
+"""Lowers changes of shape or order: reshape, transpose, broadcast, fill."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from asrbuild.architectures.onnx.lowering.values import (
 
 @lowers("Identity", "Dropout")
 def identity(call: NodeCall, x: Value, *settings: Value) -> Value:
-    """The input: a package is not trained."""
+    """The unchanged input, also for ops that act only in training."""
     return (x, *(None for _ in call.node.outputs[1:]))
 
 
@@ -44,14 +44,14 @@ def reshape_to(call: NodeCall, x: Var, sizes: list[Any]) -> Var:
     open_ones = [at for at, size in enumerate(sizes) if is_open(size)]
     if len(open_ones) == 1 and -1 not in sizes:
         sizes[open_ones[0]] = -1
-    if is_boolean(x):  # MIL reshapes no truth values before iOS17
+    if is_boolean(x):  # before iOS17 MIL cannot reshape truth values
         return mb.cast(x=reshape_to(call, as_integers(x), sizes), dtype="bool")
     return mb.reshape(x=x, shape=call.var(as_sizes(sizes)))
 
 
 @lowers("Flatten")
 def flatten(call: NodeCall, x: Value) -> Var:
-    """To a matrix: the axes before ``axis``, and those from it on."""
+    """Flattens to a matrix: the axes before ``axis``, and those from it on."""
     x, sizes = call.var(x), shape_of(x)
     axis = call.attribute("axis", 1)
     axis += len(sizes) if axis < 0 else 0
@@ -60,7 +60,7 @@ def flatten(call: NodeCall, x: Value) -> Var:
 
 @lowers("Transpose")
 def transpose(call: NodeCall, x: Value) -> Var:
-    """The axes in another order, reversed where none is given."""
+    """Reorders the axes; without an order, reverses them."""
     x = call.var(x)
     order = call.attribute("perm") or list(range(rank_of(x)))[::-1]
     return mb.transpose(x=x, perm=list(order))
@@ -68,7 +68,7 @@ def transpose(call: NodeCall, x: Value) -> Var:
 
 @lowers("Squeeze")
 def squeeze(call: NodeCall, x: Value, axes: Value = None) -> Var:
-    """Without axes of size 1."""
+    """Removes axes of size 1."""
     found = call.axes(axes)
     x = call.var(x)
     return mb.squeeze(x=x) if found is None else mb.squeeze(x=x, axes=found)
@@ -76,13 +76,13 @@ def squeeze(call: NodeCall, x: Value, axes: Value = None) -> Var:
 
 @lowers("Unsqueeze")
 def unsqueeze(call: NodeCall, x: Value, axes: Value = None) -> Var:
-    """With more axes of size 1."""
+    """Inserts axes of size 1."""
     return mb.expand_dims(x=call.var(x), axes=call.axes(axes))
 
 
 @lowers("Expand")
 def expand(call: NodeCall, x: Value, shape: Value) -> Var:
-    """Broadcast to a shape, which may have fewer axes than ``x``."""
+    """Broadcasts to a shape, which may have fewer axes than ``x``."""
     x, wanted = call.var(x), call.numbers(shape, "a shape")
     have = shape_of(x)
     wanted = [1] * (len(have) - len(wanted)) + wanted
@@ -102,7 +102,7 @@ def expand(call: NodeCall, x: Value, shape: Value) -> Var:
 
 @lowers("Tile")
 def tile(call: NodeCall, x: Value, repeats: Value) -> Var:
-    """Repeated along its axes."""
+    """Repeats along the axes."""
     return _tile(call, call.var(x), repeats)
 
 
@@ -116,7 +116,7 @@ def _tile(call: NodeCall, x: Var, repeats: Value) -> Var:
 
 @lowers("ConstantOfShape")
 def constant_of_shape(call: NodeCall, shape: Value) -> Var:
-    """One number everywhere."""
+    """A tensor of one number."""
     value = call.attribute("value")
     number = np.float32(0) if value is None else call.constant(value, "a value").ravel()[0]
     if number.dtype.kind != "b":
@@ -126,14 +126,14 @@ def constant_of_shape(call: NodeCall, shape: Value) -> Var:
 
 @lowers("Range")
 def range_(call: NodeCall, start: Value, limit: Value, delta: Value) -> Var:
-    """Numbers at a constant distance."""
+    """A range of equidistant numbers."""
     start, limit, delta = (call.var(value) for value in (start, limit, delta))
     return mb.range_1d(start=start, end=limit, step=delta)
 
 
 @lowers("DepthToSpace")
 def depth_to_space(call: NodeCall, x: Value) -> Var:
-    """Channels to blocks of pixels."""
+    """Moves channels to blocks of pixels."""
     x, size = call.var(x), call.attribute("blocksize")
     batch, channels, height, width = shape_of(x)
     rest = channels // (size * size)
@@ -147,7 +147,7 @@ def depth_to_space(call: NodeCall, x: Value) -> Var:
 
 @lowers("SpaceToDepth")
 def space_to_depth(call: NodeCall, x: Value) -> Var:
-    """Blocks of pixels to channels."""
+    """Moves blocks of pixels to channels."""
     x, size = call.var(x), call.attribute("blocksize")
     batch, channels, height, width = shape_of(x)
     split = [batch, channels, height // size, size, width // size, size]

@@ -1,7 +1,8 @@
-"""Arithmetic on sizes of axes while the package is made, so that little of it runs on the device.
+"""Arithmetic on sizes of axes at conversion, so that little of it runs on the device.
 
-Exporters compute shapes with chains of ``Shape``, ``Gather``, ``Mul``, ``Concat``. What has no open
-axis becomes a constant; what has one stays an expression until an op needs it as a tensor.
+Exporters compute shapes with chains of ``Shape``, ``Gather``, ``Mul``, ``Concat``. Without an open
+axis the result becomes a constant; otherwise it is an expression until an op requires it as a
+tensor.
 """
 
 from __future__ import annotations
@@ -31,14 +32,14 @@ from asrbuild.base.errors import AsrbuildError
 
 
 class SizeOps:
-    """Writes expressions of open axes as ops, each once."""
+    """Writes expressions of open axes as ops, each only once."""
 
     def __init__(self) -> None:
         self.places: dict[Any, tuple[Var, int]] = {}
         self.written: dict[Any, Any] = {}
 
     def note(self, value: Value) -> None:
-        """Remembers which tensor has an open size, and at which axis."""
+        """Records the tensor and axis of an open size."""
         for axis, size in enumerate(getattr(value, "shape", None) or ()):
             if is_open(size):
                 self.places.setdefault(size, (value, axis))
@@ -71,7 +72,7 @@ class SizeOps:
             return mb.gather(x=mb.shape(x=value), indices=np.int32(axis), axis=0)
         inner = size.args[0] if isinstance(size, sympy.floor) else size
         above, below = sympy.fraction(sympy.together(inner))
-        if below != 1:  # sizes outside of floor() divide without a remainder
+        if below != 1:  # sizes outside of floor() have no remainder
             return mb.floor_div(x=self.number(sympy.expand(above)), y=np.int32(int(below)))
         if isinstance(size, (sympy.Add, sympy.Mul)):
             join = mb.add if isinstance(size, sympy.Add) else mb.mul
@@ -90,7 +91,7 @@ def is_var(value: Any) -> bool:
 
 
 def compute(node: Node, inputs: Sequence[Value]) -> Array | None:
-    """A node's result on sizes and known values; None where it must become an op."""
+    """The result of a node on sizes and known values; None if it must become an op."""
     given = [value for value in inputs if value is not None]
     if node.op in ("Shape", "Size") and given:
         return _shape(node, given[0])
@@ -102,7 +103,7 @@ def compute(node: Node, inputs: Sequence[Value]) -> Array | None:
     made = rule(node.attributes, *inputs)
     if made is None:
         return None
-    array = np.asarray(made)  # numpy gives the element itself of an array without axes
+    array = np.asarray(made)  # numpy returns the element of an array without axes
     return array if array.dtype == bool else settled(array.astype(object))
 
 
@@ -142,7 +143,7 @@ def _slice(
 
 
 def _equal(attributes: Mapping[str, Any], x: Array, y: Array) -> Array | None:
-    """Whether sizes are equal; None where that depends on the length of a call."""
+    """Whether sizes are equal; None if that depends on the length of a call."""
 
     def equal(one: Any, other: Any) -> bool | None:
         if same_size(one, other):
@@ -176,7 +177,7 @@ _RULES: dict[str, Callable[..., Array | None]] = {
     "Equal": _equal,
     "Where": _where,
     "Identity": lambda attributes, x: x,
-    # To a float only where an op needs it: shapes are whole numbers.
+    # A float only where an op requires it: shapes are integers.
     "Cast": lambda attributes, x: x if attributes["to"] in (6, 7) else None,
     "Gather": lambda attributes, x, at: (
         None if is_sizes(at) else np.take(x, at.astype(int), attributes.get("axis", 0))

@@ -1,4 +1,4 @@
-"""Slices, of starts and ends that are known, sizes, or computed from data."""
+"""Lowers slices with starts and ends that are known, sizes, or computed from data."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def slice_(
     axes: Value = None,
     steps: Value = None,
 ) -> Var:
-    """From starts to ends; before op set 10 both are attributes."""
+    """Slices from starts to ends; before op set 10 both are attributes."""
     if starts is None:
         starts, ends = (np.array(call.attribute(name)) for name in ("starts", "ends"))
     x, rank = call.var(x), rank_of(x)
@@ -79,14 +79,14 @@ class _Bounds:
         self.sizes = [shape_of(x)[axis] for axis in along]
 
     def is_first(self, at: int) -> bool:
-        """Whether a start is the beginning of the axis."""
+        """Whether a start is the first element of the axis."""
         if self.numbers is None or is_open(self.numbers[at]):
             return False
         number, size = self.numbers[at], self.sizes[at]
         return number == 0 or (not is_open(size) and number <= -size)
 
     def is_last(self, at: int) -> bool:
-        """Whether an end is that of the axis."""
+        """Whether an end is the end of the axis."""
         if self.numbers is None:
             return False
         number, size = self.numbers[at], self.sizes[at]
@@ -95,7 +95,7 @@ class _Bounds:
         return bool(number >= ENDLESS or (not is_open(size) and number >= size))
 
     def at(self, at: int) -> Any:
-        """A number, a size, or a ``Var`` kept inside of the axis."""
+        """A bound: a number, a size, or a ``Var`` limited to the axis."""
         if self.numbers is not None:
             return self.numbers[at]
         one = mb.gather(x=self.value, indices=np.int32(at), axis=0)
@@ -117,7 +117,7 @@ def _vector(call: NodeCall, numbers: list[Any]) -> Any:
 
 
 def _backwards(call: NodeCall, x: Var, axis: int, first: Any, last: Any, step: int) -> Var:
-    """One axis from its end: reversed whole, or the elements gathered."""
+    """Slices one axis from its end: reverses it as a whole, or gathers the elements."""
     size = shape_of(x)[axis]
     whole = first in (-1, ENDLESS) or (not is_open(first) and first >= ENDLESS)
     if whole and not is_open(last) and last <= -ENDLESS and step == -1:

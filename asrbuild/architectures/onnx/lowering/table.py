@@ -1,4 +1,4 @@
-"""The table of ops with a Core ML form, and what the function of an op gets."""
+"""The table of ops with a Core ML form, and the arguments of an op's function."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from asrbuild.architectures.onnx.lowering.values import (
 )
 from asrbuild.base.errors import AsrbuildError
 
-#: Lowers one node; takes the call and the values of the node's inputs, None for one left out.
+#: A lowering: takes the call and the values of the node's inputs, None for an absent one.
 LowerNode = Callable[..., Any]
 LOWERINGS: dict[str, LowerNode] = {}
 
 
 def lowers(*ops: str) -> Callable[[LowerNode], LowerNode]:
-    """Enters a function into the table under the names of the ops that it lowers."""
+    """Registers a function as the lowering of these ops."""
 
     def enter(function: LowerNode) -> LowerNode:
         for op in ops:
@@ -36,12 +36,12 @@ def lowers(*ops: str) -> Callable[[LowerNode], LowerNode]:
 
 
 class NoFormError(AsrbuildError):
-    """An op, or a use of one, without a Core ML form."""
+    """An op, or a use of an op, has no Core ML form."""
 
 
 @dataclass(frozen=True)
 class NodeCall:
-    """One node while it is lowered."""
+    """The interface of a lowering: one node with its attributes and values."""
 
     node: Node
     size_ops: SizeOps = field(repr=False)
@@ -51,7 +51,7 @@ class NodeCall:
         return self.node.attributes.get(name, default)
 
     def var(self, value: Value) -> Any:
-        """A value as the builder takes it: a ``Var``, or a known array in 32 bits."""
+        """A value for the builder: a ``Var``, or a known array in 32 bits."""
         if is_known(value):
             return narrow(value)
         return self.size_ops.vector(value) if is_sizes(value) else value
@@ -60,7 +60,7 @@ class NodeCall:
         """The elements of a known value or of sizes.
 
         Raises:
-            NoFormError: they are known only when the package runs; ``what`` names them.
+            NoFormError: they are known only at run time; the error has the text ``what``.
         """
         found = self.numbers_or_none(value)
         if found is None:
@@ -68,7 +68,7 @@ class NodeCall:
         return found
 
     def numbers_or_none(self, value: Value) -> list[Any] | None:
-        """As :meth:`numbers`, but None."""
+        """As :meth:`numbers`, but None for an absent value."""
         if is_known(value):
             return [item.item() for item in value.ravel()]
         if is_sizes(value):
@@ -80,7 +80,7 @@ class NodeCall:
         """A known value as float32 or int32.
 
         Raises:
-            NoFormError: it is not known before the package runs.
+            NoFormError: the value is known only at run time.
         """
         if not is_known(value):
             raise self.no_form(f"{what} that is computed from data")
@@ -94,7 +94,7 @@ class NodeCall:
         return None if value is None else self.numbers(value, "axes")
 
     def no_form(self, what: str) -> NoFormError:
-        """The error for a use of an op that Core ML has no form for."""
+        """The error for a use of an op without a Core ML form."""
         return NoFormError(
             f"node {self.node.name} is {self.node.op} with {what}, which has no Core ML form",
             key="source.path",
@@ -103,7 +103,7 @@ class NodeCall:
 
 
 def shape_of(value: Value) -> list[Any]:
-    """The sizes of a value's axes, of which some can be open."""
+    """The sizes of a value's axes; some may be open."""
     return list(value.shape)
 
 

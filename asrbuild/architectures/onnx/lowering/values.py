@@ -1,9 +1,9 @@
-"""Tensors of the ONNX graph during the lowering.
+"""The values of tensors of an ONNX graph during the lowering.
 
-- known: a numpy array, as of a constant or of what was computed from constants;
-- sizes: a numpy array of objects, integers and sympy expressions of the program's open axes, as of
-  a ``Shape`` and of what was computed from it;
-- a MIL ``Var``: known when the package runs.
+- known: a numpy array, of a constant or computed from constants;
+- sizes: a numpy array of objects, integers and sympy expressions of the program's open axes, of a
+``Shape`` or computed from one;
+- a MIL ``Var``: known at run time.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def is_known(value: Value) -> bool:
 
 
 def is_sizes(value: Value) -> bool:
-    """Whether a value is made of the sizes of axes."""
+    """Whether a value consists of sizes of axes."""
     return isinstance(value, np.ndarray) and value.dtype == object
 
 
@@ -44,21 +44,21 @@ def same_size(one: Any, other: Any) -> bool:
 
 
 def as_sizes(sizes: Sequence[Any]) -> Array:
-    """A vector of sizes: of objects where one is open, else int64."""
+    """A vector of sizes: of objects if one is open, else int64."""
     made = np.empty(len(sizes), object)
     made[:] = [size if is_open(size) else int(size) for size in sizes]
     return settled(made)
 
 
 def settled(sizes: Array) -> Array:
-    """Sizes as int64 where none is open."""
+    """Sizes as int64, if none is open."""
     return sizes if any(map(is_open, sizes.ravel())) else sizes.astype(np.int64)
 
 
 def narrow(array: Array) -> Array:
-    """A known array in a type that MIL has: int32, float32 or bool.
+    """A known array in a type of MIL: int32, float32 or bool.
 
-    ONNX counts in int64; the values that do not fit int32 are the ends of slices.
+    ONNX counts in int64; only ends of slices do not fit int32.
     """
     if array.dtype.kind in "iu":
         return np.clip(array, _INT32.min, _INT32.max).astype(np.int32)
@@ -82,7 +82,7 @@ def is_boolean(value: Value) -> bool:
 
 
 def type_name(value: Var) -> str:
-    """The type of a ``Var`` as the op ``cast`` names it."""
+    """The name of a ``Var``'s type in the op ``cast``."""
     name = str(value.dtype.__name__)
     return "int32" if name == "int" else name
 

@@ -1,7 +1,7 @@
 """Lowers a whole graph, node by node, inside of a function of coremltools' builder.
 
-A MIL value has the name of the ONNX tensor that it is, so that the two can be compared at every
-node of the graph.
+A MIL value has the name of its ONNX tensor, so that both can be compared at every node of the
+graph.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from asrbuild.architectures.onnx.lowering.values import Value, is_known, is_size
 from asrbuild.architectures.onnx.patterns import recognise
 from asrbuild.base.errors import AsrbuildError
 
-#: Each has entered its ops into the table.
+#: The modules that register ops in the table.
 FAMILIES = (
     arithmetic,
     convolution,
@@ -45,7 +45,7 @@ FAMILIES = (
     shapes,
     slicing,
 )
-#: Ops that are computed while the package is made, or not at all.
+#: Ops that are computed at conversion, or not at all.
 _COMPUTED = ("Constant", "Shape", "Size")
 _INSTEAD = {
     "Loop": "export recurrent layers as LSTM, GRU or RNN nodes, and unroll other loops",
@@ -56,7 +56,7 @@ _INTEGER = "export the model in float32: Core ML's own compression is coreml.com
 
 
 def missing(graph: Graph) -> Iterator[AsrbuildError]:
-    """An error for each op of a folded graph that has no Core ML form, at its first node."""
+    """Yields an error for each op of a folded graph without a Core ML form, with its first node."""
     seen = set()
     for node in _nodes(graph):
         if node.op not in LOWERINGS and node.op not in (*_COMPUTED, "If") and node.op not in seen:
@@ -87,15 +87,15 @@ def lower(
     """Writes the ops of a graph into the builder's current function, all in float32.
 
     Args:
-        graph: folded; see :func:`asrbuild.architectures.onnx.folding.fold`.
-        inputs: the function's inputs by the graph's names; a length may be a known array.
-        outputs: those wanted; None: all.
+        graph: a folded graph; see :func:`asrbuild.architectures.onnx.folding.fold`.
+        inputs: name in the graph -> input of the function; a length may be a known array.
+        outputs: names of requested outputs; None: all.
 
     Returns:
-        The outputs by name, no two of which are the same value, and none an input.
+        Name -> output; no two are the same value, and none is an input.
 
     Raises:
-        AsrbuildError: a node has no Core ML form, with the node's name.
+        AsrbuildError: a node has no Core ML form; it names the node.
     """
     walk = _Walk(inputs)
     walk.run(recognise(graph))
@@ -113,7 +113,7 @@ def lower(
 
 
 class _Walk:
-    """The values of the tensors so far."""
+    """The lowering of a graph, with the values of the tensors so far."""
 
     def __init__(self, inputs: Mapping[str, Value]) -> None:
         self.values: dict[str, Value] = dict(inputs)
@@ -150,7 +150,7 @@ class _Walk:
             return LOWERINGS[node.op](NodeCall(node, self.size_ops), *given)
         except AsrbuildError:
             raise
-        except Exception as error:  # coremltools raises what it likes
+        except Exception as error:  # coremltools raises errors of any class
             lines = str(error).splitlines() or [type(error).__name__]
             raise AsrbuildError(
                 f"node {node.name} is {node.op}, which coremltools refuses here: {lines[0]}",
@@ -166,7 +166,7 @@ class _Walk:
         return [self.values[tensor.name] for tensor in branch.outputs]
 
     def op_input(self, value: Value) -> Any:
-        """A value as an op takes it."""
+        """A value as the input of an op."""
         return NodeCall(Node("", "", (), (), {}), self.size_ops).var(value)
 
     def _enter(self, name: str, value: Value) -> Value:
