@@ -43,7 +43,7 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def others(monkeypatch: pytest.MonkeyPatch, alone: None) -> None:
-    """Who moves a channel of a registry waits as long as it does for users."""
+    """Restores the full wait for other writers to a registry's channel."""
     monkeypatch.setattr(oci, "SETTLE_SECONDS", SETTLE_SECONDS)
 
 
