@@ -32,6 +32,31 @@ _INSTALLED = os.environ.setdefault("ASRBUILD_TESTS_COREAI", os.environ.get(_CORE
 os.environ[_CORE_AI] = os.path.join(os.environ["ASRBUILD_STATE"], "no-core-ai")
 
 
+#: Files that take long come first, so that no process works on alone at the end.
+_LONG = (
+    "acceptance/test_readme.py",
+    "acceptance/test_install.py",
+    "handover/app/",
+    "acceptance/test_habits.py",
+    "acceptance/test_tensorflow_models.py",
+    "coreml/peer/",
+    "acceptance/test_disks.py",
+    "handover/ship/test_killed.py",
+    "handover/ship/test_whole_way.py",
+    "acceptance/test_killed_sweep.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The long files first, in this order; all others as they were found."""
+
+    def place(item: pytest.Item) -> int:
+        path = item.path.as_posix()
+        return next((n for n, long in enumerate(_LONG) if f"/tests/{long}" in path), len(_LONG))
+
+    items.sort(key=place)
+
+
 @pytest.fixture(scope="session")
 def core_ai_folder() -> Path:
     """The environment of Core AI's runtime, installed once on a machine."""

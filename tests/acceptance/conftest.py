@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +15,23 @@ import pytest
 from filelock import FileLock
 
 from asrbuild.cli import main as cli
+from tests import forking
 
 MODELS = ("static", "dynamic", "dynamic_to_static", "enumerated")
 FORMATS = ("mlprogram", "neuralnetwork")
+
+
+@pytest.fixture(scope="package", autouse=True)
+def swift_is_out_of_sight() -> Iterator[None]:
+    """``asrbuild app`` compiles nothing here, which takes a minute: tests/handover/app does it."""
+    kept = (
+        folder
+        for folder in os.environ["PATH"].split(os.pathsep)
+        if not Path(folder, "swift").exists() or Path(folder, "sh").exists()
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", os.pathsep.join(kept))
+        yield
 
 
 @dataclass(frozen=True)
@@ -28,19 +44,40 @@ class Finished:
 
 
 def run_asrbuild(
-    *arguments: str, cwd: Path, env: Mapping[str, str] | None = None, timeout: float = 600
+    *arguments: str,
+    cwd: Path,
+    env: Mapping[str, str] | None = None,
+    timeout: float = 600,
+    fresh: bool = False,
 ) -> Finished:
-    """Runs ``asrbuild`` in a process of its own, at a fixed width and without colours."""
-    done = subprocess.run(
-        [sys.executable, "-m", "asrbuild.cli.main", *arguments],
-        cwd=cwd,
-        env=os.environ | {"COLUMNS": "160", "NO_COLOR": "1"} | dict(env or {}),
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
-    return Finished(done.returncode, done.stdout, done.stderr)
+    """Runs ``asrbuild`` in a process of its own, at a fixed width and without colours.
+
+    It is a fork, which has the imports behind it, unless it is to be ``fresh`` or the environment
+    has what Python reads when it starts.
+    """
+    environment = os.environ | {"COLUMNS": "160", "NO_COLOR": "1"} | dict(env or {})
+    if fresh or not forking.may_be_forked(environment):
+        done = subprocess.run(
+            [sys.executable, "-m", "asrbuild.cli.main", *arguments],
+            cwd=cwd,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        return Finished(done.returncode, done.stdout, done.stderr)
+    with tempfile.TemporaryDirectory() as folder:
+        out, err = Path(folder, "out"), Path(folder, "err")
+        process = forking.context().Process(
+            target=forking.run, args=(cwd, list(arguments), out, err, environment)
+        )
+        process.start()
+        process.join(timeout)
+        if process.exitcode is None:
+            os.killpg(process.pid or 0, signal.SIGKILL)
+            raise subprocess.TimeoutExpired(list(arguments), timeout)
+        return Finished(process.exitcode, out.read_text("utf-8"), err.read_text("utf-8"))
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from asrbuild.artifact import lookup
 from asrbuild.cli import main as cli
-from tests.acceptance import sweep_process  # noqa: F401
+from tests import preloaded  # noqa: F401
 from tests.acceptance.conftest import Finished
 
 STAGES = ("export", "cases", "reference", "convert", "execute", "prove", "artifact")

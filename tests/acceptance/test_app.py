@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -302,6 +303,29 @@ def test_the_command_reports_its_checks(artifact: Path, tmp_path: Path) -> None:
         "passed": None,
         "detail": "not checked: Swift is not installed",
     }
+
+
+def test_the_command_reports_what_the_compiler_rejects(artifact: Path, tmp_path: Path) -> None:
+    """The toolchain is a script: tests/handover/app compiles and tests the Swift itself."""
+    swift = tmp_path / "bin" / "swift"
+    swift.parent.mkdir()
+    swift.write_text(
+        "#!/bin/sh\n"
+        'case "$1" in\n'
+        "--version) echo 'Swift version 9.9' ;;\n"
+        "build) echo compiled ;;\n"
+        "test) echo '/x/Tests/A.swift:3:1: error: wrong value'; exit 1 ;;\n"
+        "esac\n"
+    )
+    swift.chmod(0o755)
+    path = os.pathsep.join([str(swift.parent), os.environ["PATH"]])
+    done = run_asrbuild("app", str(artifact), "--out", "out", cwd=tmp_path, env={"PATH": path})
+    assert done.code == 1, done.err
+    assert "swift build: this takes about a minute" in done.err
+    rows = [line.split(maxsplit=2) for line in done.out.splitlines()]
+    assert ["tested", "NO", "A.swift:3:1: error: wrong value"] in rows
+    assert [row[:2] for row in rows if row[0] == "compiled"] == [["compiled", "yes"]]
+    assert "Swift version 9.9" in done.out
 
 
 @pytest.mark.parametrize(

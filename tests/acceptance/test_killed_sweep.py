@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import re
 import signal
@@ -15,7 +14,7 @@ from pathlib import Path
 from asrbuild.artifact import integrity, lookup
 from asrbuild.base import cache, cache_cleanup
 from asrbuild.base.digest import file_digest, tree_digests
-from tests.acceptance import sweep_process
+from tests import forking
 from tests.acceptance.conftest import Workshop, run_asrbuild
 from tests.killing import seeded
 
@@ -103,8 +102,6 @@ def kill(process: BaseProcess, everyone: bool) -> None:
 
 
 def test_fifty_kills_of_a_real_sweep(workshop: Workshop, tmp_path: Path) -> None:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([sweep_process.__name__])
     moments = seeded(20261)
     log = tmp_path / "log"
     kills = steps = 0
@@ -114,8 +111,8 @@ def test_fifty_kills_of_a_real_sweep(workshop: Workshop, tmp_path: Path) -> None
         while exitcode != 0 and kills < KILLS:
             before, left = entries(tmp_path), under_way(tmp_path)
             log.write_text("")
-            process = context.Process(
-                target=sweep_process.run, args=(tmp_path, sweep(16 + steps), log), daemon=True
+            process = forking.context().Process(
+                target=forking.run, args=(tmp_path, sweep(16 + steps), log), daemon=True
             )
             process.start()
             # Half of the kills are at any moment, half in the stage that was killed least.

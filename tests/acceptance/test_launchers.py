@@ -35,6 +35,7 @@ def sweep(
         *launcher,
         cwd=at,
         env=env,
+        fresh=True,  # launchers start more processes as this one was started
     )
 
 
@@ -88,7 +89,7 @@ def test_a_sweep_through_slurm_requests_the_resources_of_its_settings(
 def test_a_missing_ray_cluster_is_refused(tmp_path: Path) -> None:
     # No server listens on port 9 (`discard`).
     done = run_asrbuild(
-        "-m", "hydra/launcher=ray", "hydra.launcher.address=127.0.0.1:9", cwd=tmp_path
+        "-m", "hydra/launcher=ray", "hydra.launcher.address=127.0.0.1:9", cwd=tmp_path, fresh=True
     )
     assert done.code == 1
     assert "no Ray cluster at 127.0.0.1:9" in done.err

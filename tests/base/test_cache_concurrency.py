@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import multiprocessing.process
 import os
 import signal
 import subprocess
@@ -18,6 +18,7 @@ import pytest
 from asrbuild.artifact import integrity, lookup
 from asrbuild.base import cache, cache_cleanup, locks
 from asrbuild.base.cache import StageKey
+from tests import forking
 from tests.base import cache_worker
 from tests.killing import seeded
 
@@ -118,13 +119,12 @@ def whole_entries(root: Path, tag: str) -> set[str]:
 
 def test_kills_at_random_moments_leave_whole_entries(tmp_path: Path) -> None:
     """After each of fifty kills all visible entries are whole; finished work is not done again."""
-    # The server forks without threads: each process starts in a few milliseconds.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["cache_worker"])
     moments = seeded(20260)
 
     def start(tag: str) -> multiprocessing.process.BaseProcess:
-        process = context.Process(target=cache_worker.run, args=(tmp_path, tmp_path / "log", tag))
+        process = forking.context().Process(
+            target=cache_worker.run, args=(tmp_path, tmp_path / "log", tag)
+        )
         process.start()
         return process
 
