@@ -1,1 +1,1 @@
-"""Products for people: reports, the app kit, bundles and remotes."""
+"""The hand-over of artifacts: reports, the app kit, evidence of devices, bundles and remotes."""

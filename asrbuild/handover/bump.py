@@ -1,4 +1,4 @@
-"""The version that the second of two artifacts should have, by what changed for an app."""
+"""Suggests the version of the second of two artifacts, by the changes for an app."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ def suggest(
     must_know: bool,
     identical: bool,
 ) -> Suggestion:
-    """The version by Semantic Versioning 2.0.0, for what an app sees: https://semver.org.
+    """Suggests a version by Semantic Versioning 2.0.0, for an app's view: https://semver.org.
 
     Args:
         before: version of the first artifact, with its digest.
-        now: of the second.
-        relation: of the second's interface to the first's.
-        other_words: the same code gets other transcripts.
-        must_know: an app must know of a change, though its code need not change.
-        identical: the content is the same.
+        now: version of the second.
+        relation: the relation of the second's interface to the first's.
+        other_words: whether the same code gets other transcripts.
+        must_know: whether an app must know of a change, although its code need not change.
+        identical: whether the content is the same.
     """
     bump: Bump
     if relation.breaks:

@@ -19,7 +19,7 @@ from asrbuild.base.mappings import changed_keys, value_text
 from asrbuild.coreml.choices import ASSET
 from asrbuild.handover.bump import Suggestion, suggest
 
-#: What one change means for an app.
+#: The consequence of a change for an app.
 Effect = Literal["must change code", "must know", "can do more", "other words", "no action"]
 DifferenceSection = Literal[
     "interface",
@@ -37,7 +37,7 @@ DifferenceSection = Literal[
 Consequence = Literal[
     "must change code", "must know", "may gain", "may lose", "other words", "nothing changed"
 ]
-#: Settings that shape the transcripts; an app need not follow them.
+#: Settings that shape the transcripts, but do not affect an app's code.
 _WORDS = (
     "decoder.type",
     "decoder.beam_width",
@@ -46,16 +46,16 @@ _WORDS = (
     "decoder.scorer",
     "decoder.hot_words",
 )
-#: How an app feeds the package, and how long its users wait.
+#: Keys on the calls of the package and the waiting times of users.
 _PACE = (
     "streaming.mode",
     "streaming.steps_per_chunk",
     "streaming.chunk_ms",
     "streaming.latency_ms",
 )
-#: Units of a device give values of their own, which only a device shows.
+#: Keys on compute units, whose values differ and can be seen only on a device.
 _UNITS = ("model.recommended_compute_units",)
-#: Facts that change speed and requirements; the transcripts of the proof are compared themselves.
+#: Keys that change speed and requirements; the transcripts of the proof are compared directly.
 _RUNNING = (
     "model.format",
     "model.spec_version",
@@ -72,8 +72,8 @@ class Side:
     """One of the two artifacts.
 
     Attributes:
-        package: its model on disk, whose weights are not needed.
-        devices: device, system and units -> what was planned, and what was timed, in words.
+        package: its model on disk, which may lack the weights.
+        devices: device, system and units -> plan and times, in words.
     """
 
     manifest: Manifest
@@ -85,8 +85,8 @@ class Side:
 class Change:
     """One difference; sizes (in bytes) and counts are numbers.
 
-    ``relation``: of the new interface to the old one, None outside of the interface; ``why``: what
-    an app does with the changed part.
+    ``relation``: that of the new interface to the old one, None outside of the interface; ``why``:
+    an app's use of the changed part.
     """
 
     section: DifferenceSection
@@ -100,7 +100,7 @@ class Change:
 
 @dataclass(frozen=True)
 class ErrorRate:
-    """Word errors of both on the same recordings: those of the proof, or of a data set.
+    """Word errors of both artifacts on the same recordings: those of the proof, or of a data set.
 
     ``better`` and ``worse`` count the recordings with fewer and with more errors now.
     """
@@ -239,11 +239,11 @@ def _running(old: Manifest, new: Manifest) -> Iterator[Change]:
 
 
 def _fit(before: Side, now: Side) -> Iterator[Change]:
-    """The rules that name each package: what blocks it from the Neural Engine, and what may."""
+    """Changes in the rules of ``fit`` that apply to each package."""
     from asrbuild.handover.fit.verdict import fit_of, read_package, summary
 
     if ASSET in (before.manifest.model.format, now.manifest.model.format):
-        return  # the rules are of Core ML packages
+        return  # the rules are for Core ML packages
     first, second = (
         summary(fit_of(read_package(s.package, s.manifest.model.recommended_compute_units)))
         for s in (before, now)
@@ -257,7 +257,7 @@ def _about(old: Manifest, new: Manifest) -> Iterator[Change]:
 
 
 def _recipe(old: Manifest, new: Manifest) -> Iterator[Change]:
-    """Recipe keys, inputs by digest and tools; weights that changed mean another model."""
+    """Changes of recipe keys, inputs by digest, and tools; other weights are another model."""
     first, second = old.provenance, new.provenance
     for name, before, now in changed_keys(first.recipe, second.recipe):
         yield Change("recipe", name, value_text(before), value_text(now), "no action")
@@ -270,14 +270,14 @@ def _recipe(old: Manifest, new: Manifest) -> Iterator[Change]:
 
 
 def _operations(before: Side, now: Side) -> Iterator[Change]:
-    """Counts of operations by kind over all functions, and bytes of the weights by type."""
+    """Changes of the counts of operations by kind, and of the bytes of weights by type."""
     old, new = _inside(before.package), _inside(now.package)
     yield from _changed_counts("operations", old[0], new[0])
     yield from _changed_counts("size", old[1], new[1])
 
 
 def _inside(package: Path) -> tuple[Mapping[str, int], Mapping[str, int]]:
-    """Operations by kind, and bytes of weights by type; an ``.aimodel`` states no bytes of them."""
+    """Operations by kind, and bytes of weights by type, which an ``.aimodel`` does not state."""
     if package.suffix == f".{ASSET}":
         from asrbuild.coreai.asset import inspect
 
@@ -290,7 +290,7 @@ def _inside(package: Path) -> tuple[Mapping[str, int], Mapping[str, int]]:
 
 
 def _sizes(old: Manifest, new: Manifest) -> Iterator[Change]:
-    """Bytes of the files by role, and of all files."""
+    """Changes of the bytes of files by role, and of all files."""
     counts = []
     for manifest in (old, new):
         sizes: Counter[str] = Counter()
@@ -311,7 +311,7 @@ def _changed_counts(
 
 
 def _proof(old: Manifest, new: Manifest) -> Iterator[Change]:
-    """The worst value of every measure, relative to its gate."""
+    """Changes of the worst value of every metric, relative to its gate."""
     from asrbuild.proof.gates import worst
 
     sides: list[dict[str, str]] = []
@@ -350,7 +350,7 @@ def _witness(manifest: Manifest) -> str:
 def _devices(
     old: Mapping[str, tuple[str, str]], new: Mapping[str, tuple[str, str]]
 ) -> Iterator[Change]:
-    """Evidence of devices: an app must know of another plan; times differ from run to run."""
+    """Changes in the evidence of devices: an app must know of another plan; times always differ."""
     for label in sorted({*old, *new}):
         first, second = (side.get(label, ("not measured",) * 2) for side in (old, new))
         both = label in old and label in new
@@ -362,13 +362,13 @@ def _devices(
 
 
 def _left_out(manifest: Manifest) -> int:
-    """The number of references that the evaluation leaves out: the alphabet cannot spell them."""
+    """The number of references that the evaluation omits because the alphabet cannot spell them."""
     evaluation = manifest.verification.evaluation
     return 0 if evaluation is None else evaluation.left_out or 0
 
 
 def _proof_errors(old: Manifest, new: Manifest) -> ErrorRate | None:
-    """Word errors on the proof's own recordings for which both have the same expected words."""
+    """Word errors on the proof's recordings with the same expected transcript in both."""
     first, second = ({t.input: t for t in m.verification.transcripts} for m in (old, new))
     both = [
         name
@@ -398,7 +398,7 @@ def error_rate(on: str, expected: list[str], before: list[str], now: list[str]) 
 
     Args:
         on: the name of the recordings.
-        expected: the words of each recording.
+        expected: the expected transcript of each recording.
         before: the transcripts of the first artifact.
         now: those of the second.
     """
@@ -424,7 +424,7 @@ def error_rate(on: str, expected: list[str], before: list[str], now: list[str]) 
 def _judge(
     changes: list[Change], rates: tuple[ErrorRate, ...], identical: bool
 ) -> tuple[Consequence, tuple[str, ...]]:
-    """The verdict and its reasons; the first error rate counts, because it has most recordings."""
+    """The verdict and its reasons; the first error rate counts, which has the most recordings."""
     breaks = [f"{c.what}: {c.before} -> {c.now}" for c in changes if c.effect == "must change code"]
     wider = [f"{c.what}: {c.before} -> {c.now}" for c in changes if c.effect == "can do more"]
     pace = [f"{c.what}: {c.before} -> {c.now}" for c in changes if c.effect == "must know"]

@@ -1,4 +1,4 @@
-"""Checks of the Swift package: its syntax and, where Swift is installed, its build and tests.
+"""Checks the Swift package: its syntax, and its build and tests if Swift is installed.
 
 A check that cannot run on this machine is reported with the reason.
 """
@@ -19,7 +19,7 @@ from typing import Any
 from asrbuild.artifact.layout import CONFORMANCE_KIT, SWIFT_KIT
 from asrbuild.base.processes import python_script
 
-#: What the conformance check did not compute where there is no Core ML.
+#: A note on the conformance check without Core ML.
 PLAYED_BACK = "features, calls and text are computed; the package's outputs are played back"
 NotifyLine = Callable[[str], None]
 
@@ -41,7 +41,7 @@ def check_kit(
     Args:
         directory: the artifact with its kit.
         notify: called before a step that takes long.
-        build: where Swift builds; None: in a temporary folder.
+        build: the folder for Swift's build; None: a temporary folder.
     """
     checks = [check_syntax(directory / SWIFT_KIT)]
     swift = shutil.which("swift")
@@ -71,7 +71,7 @@ def check_syntax(package: Path) -> Check:
 
 
 def _broken(node: Any) -> Iterator[Any]:
-    """The nodes that are errors or that the parser added."""
+    """Yields the nodes that are errors or that the parser added."""
     if node.is_error or node.is_missing:
         yield node
     elif node.has_error:
@@ -102,7 +102,7 @@ def _toolchain_checks(
     checker = directory / CONFORMANCE_KIT / "check.py"
     done = _run(python_script(checker, str(results)), environment)
     lines = done.stdout.strip().splitlines() or ["the checker printed nothing"]
-    # Elsewhere the kit's tests answer for the package with the probabilities of the vectors.
+    # Elsewhere the kit's tests use the probabilities of the vectors instead of the package.
     played = "" if sys.platform == "darwin" else f" ({PLAYED_BACK})"
     yield Check("conformance", done.returncode == 0, lines[-1].strip() + played)
 

@@ -13,10 +13,9 @@
       <recording>/<output>.npy (calls, ...) the state that each call returns
       <recording>/probabilities.npy  (steps, classes)
 
-Of an artifact with manifest 2.0 there is ``features.npy`` in the place of the two of MFCC: what
-the package takes, steps first; it is left out where the package takes samples.
-``probabilities.npy`` has a row for each output row, and a call of ``steps.json`` says which rows it
-gives.
+An artifact with manifest 2.0 has ``features.npy`` instead of the two files of MFCC: the package's
+input, steps first; a package that takes samples has none. ``probabilities.npy`` has a row for each
+output row, and each call in ``steps.json`` has the range of its rows.
 
 All arrays are float32, little-endian. The numbers are those of the package itself, run by
 asrbuild's executor.
@@ -51,11 +50,11 @@ from asrbuild.speech.mfcc import FeatureSettings, context_windows, mfcc
 #: A recording's entry in ``steps.json``.
 CaseFields = dict[str, Any]
 FORMAT, FORMAT_2 = "asrbuild-conformance/1", "asrbuild-conformance/2"
-#: Of features without a reference vector: single precision against single precision.
+#: Tolerance of features without a reference vector: single precision against single precision.
 FEATURE_TOLERANCE = 1e-3
 STEPS = "steps.json"
 KIT = Path(__file__).parent / "templates" / CONFORMANCE_KIT
-#: Steps whose file has the name of the step. A state's name may be one of these.
+#: Steps whose file has the name of the step, which a state's name may equal.
 OTHER_STEPS = ("samples", "mfcc", "windows", "features", "probabilities")
 
 
@@ -89,7 +88,7 @@ class Recorder:
 
 
 class _Placed(Acoustic):
-    """An utterance that knows where in it each call lies, and which rows it gives."""
+    """An utterance that records the place and the rows of each call."""
 
     def __init__(self, package: Predicts, contract: Contract) -> None:
         super().__init__(package, contract)
@@ -120,7 +119,7 @@ class _Placed(Acoustic):
         self.calls[-1] |= {"first_row": first, "rows": rows, "state_valid": True}
 
     def rows(self, fed: Array) -> Array:
-        """The rows of a whole utterance; its calls then have ``first_row`` and ``rows``."""
+        """Runs a whole utterance and returns its rows; sets ``first_row`` and ``rows`` of calls."""
         made = np.concatenate([self.feed(fed), self.finish()])
         if self.calls and "rows" not in self.calls[-1]:
             self._gave(len(made) - sum(call["rows"] for call in self.calls[:-1]))
@@ -128,12 +127,12 @@ class _Placed(Acoustic):
 
 
 def short_recordings(samples: Array, settings: FeatureSettings, chunk: int) -> dict[str, Any]:
-    """int16 samples (n,), whole and cut to lengths at which runtimes fail; and two without words.
+    """The recordings of a kit, int16 (n,): whole, cut to awkward lengths, and two without speech.
 
     ``reference`` is the whole recording; ``one_chunk`` fills one call exactly, ``one_step`` is the
-    shortest with a step, and ``too_short`` has no step. ``silence`` reaches the floor of the
-    logarithm, and ``full_scale``, a square wave of 216 Hz, both ends of the samples' range: each
-    has a call and a step more.
+    shortest recording with a step, and ``too_short`` has no step. ``silence`` reaches the floor of
+    the logarithm, and ``full_scale``, a square wave of 216 Hz, both ends of the samples' range;
+    both are a step longer than a call.
     """
     length = settings.window + (chunk - 1) * settings.stride
     cuts = {"one_chunk": length, "one_step": settings.window, "too_short": settings.window - 1}
@@ -154,8 +153,8 @@ def write_conformance(
     """Writes the kit into ``directory``, which must not exist.
 
     Args:
-        manifest: of the artifact; the tolerances are the gates of its proof.
-        package: its package, loaded.
+        manifest: the artifact's manifest; the tolerances are the gates of its proof.
+        package: the loaded package.
         recordings: name -> int16 samples (n,) at the artifact's rate.
     """
     directory.mkdir(parents=True)
@@ -220,7 +219,7 @@ def _record(folder: Path, manifest: Manifest, package: Predicts, samples: Array)
 def state_files(manifest: Manifest) -> dict[str, str]:
     """Name of a state's input or output -> its file in a recording's folder, without ``.npy``.
 
-    The file is named as ``file_names`` names it, and never like the file of another step.
+    ``file_names`` gives the name, which differs from the file of any other step.
     """
     explicit = [pair for pair in manifest.state if pair.kind == "explicit"]
     names = [name for pair in explicit for name in (pair.input, pair.output)]

@@ -1,4 +1,4 @@
-"""The kit for an app team: everything in an artifact's folder but package and manifest.
+"""The kit for an app team: everything in an artifact's folder except package and manifest.
 
 README.md      how to check the artifact, add it in Xcode and run it
 ASRKit/        a Swift package: the manifest's types, features, streaming, decoding, tests
@@ -39,18 +39,18 @@ from asrbuild.speech.audio import read_audio, to_int16
 
 TEMPLATES = Path(__file__).parent / "templates"
 _RECORDING = "demo:sample.wav"
-#: What the kit adds to a folder.
+#: Names that the kit adds to a folder.
 ENTRIES = (README, SWIFT_KIT, CONFORMANCE_KIT)
-#: The one file of the Swift package that is made, of the models of the manifest.
+#: The only generated file of the Swift package, made from the models of the manifest.
 MADE = f"Sources/ASRCore/Manifest/{ROOT}.swift"
 #: The oldest systems of the Swift code: it uses Core ML interfaces that they introduced.
 _SWIFT_MINIMUM = {"iOS": "15", "macOS": "12"}
-#: Steps of the recording ``one_chunk`` for a package that takes an utterance whole.
+#: Steps of the recording ``one_chunk`` for a package that takes whole utterances.
 _WHOLE_STEPS = 16
 
 
 def check_kit(manifest: Manifest) -> None:
-    """Refuses an artifact that the kit's Swift code cannot run yet.
+    """Raises if the kit's Swift code cannot run an artifact yet.
 
     Raises:
         AsrbuildError: its manifest is 2.0.
@@ -87,10 +87,10 @@ def write_kit(
     """Writes the kit of an artifact into ``directory``, which may be the artifact's own.
 
     Args:
-        artifact: the folder that the manifest's paths are relative to.
+        artifact: the folder of the manifest's paths.
         recordings: name -> int16 samples (n,), for the conformance kit; None: the artifact's
             reference recording, whole and cut to awkward lengths.
-        package: what computes the vectors; None: the artifact's own package.
+        package: the package that computes the vectors; None: the artifact's own package.
 
     Raises:
         AsrbuildError: the package cannot be run.
@@ -110,7 +110,7 @@ def write_vectors(
     recordings: Mapping[str, Array] | None = None,
     package: Predicts | None = None,
 ) -> list[str]:
-    """Writes the conformance kit of an artifact into a new folder; the names of its recordings.
+    """Writes the conformance kit of an artifact into a new folder; returns its recordings' names.
 
     The arguments are as in :func:`write_kit`.
     """
@@ -124,7 +124,7 @@ def write_vectors(
 
 
 def _reference_samples(artifact: Path, manifest: Manifest) -> Array:
-    """int16 samples of the artifact's reference recording; of the demo's where it has none."""
+    """The int16 samples of the artifact's reference recording; without one, of the demo's."""
     reference = getattr(manifest.features, "reference", None)
     if reference is None:
         return to_int16(read_audio(resolve_file(_RECORDING), manifest.audio.sample_rate))
@@ -142,7 +142,7 @@ def write_folder(
     """Writes a whole artifact with a new kit into a new folder, in one step.
 
     Raises:
-        AsrbuildError: the folder exists already, or the artifact is not as it was published.
+        AsrbuildError: the folder exists already, or the artifact is damaged.
     """
     if directory.exists():
         raise AsrbuildError(
@@ -194,7 +194,8 @@ def _chunk_steps(manifest: Manifest) -> int:
 def minimum_systems(manifest: Manifest) -> dict[str, str]:
     """The oldest systems that both the package and the Swift code run on.
 
-    Of an ``.aimodel`` those of the code: on older systems an app loads its Core ML variant.
+    For an ``.aimodel`` they are those of the code: on older systems an app loads its Core ML
+    variant.
     """
     if manifest.model.format == ASSET:
         return dict(_SWIFT_MINIMUM)

@@ -1,9 +1,9 @@
-"""The manifest's reader in Swift, ``ASRManifest.swift``: strict like the Python models.
+"""Generates ``ASRManifest.swift``, the manifest's reader in Swift, as strict as the Python models.
 
 The structs are made from the models of both versions of the manifest, so they cannot differ. A
-section that both have becomes one struct: a field that only one of them has is optional. A device
-reads what runs the package; ``NOT_READ`` lists what it passes over. A field whose type has no Swift
-equivalent here is an error.
+section of both becomes one struct: a field that only one of them has is optional. A device reads
+only the keys that it needs to run the package; ``NOT_READ`` lists the others. A field whose type
+has no Swift equivalent here is an error.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ VERSIONS: tuple[tuple[str, type[Section]], ...] = (
     (manifest.SCHEMA_VERSION, manifest.Manifest),
     (manifest2.SCHEMA_VERSION, manifest2.Manifest),
 )
-#: Section -> its keys that a device passes over: they say where an artifact came from.
+#: Section -> its keys that a device does not read, about the origin of an artifact.
 NOT_READ = {
     ROOT: ("verification", "provenance"),
     "Features": ("reference",),
@@ -52,10 +52,10 @@ _RESERVED = frozenset(
 
 @dataclass(frozen=True)
 class _Field:
-    """One property: its JSON key, Swift name, Swift type without ``?``, and whether it has one.
+    """One property: its JSON key, Swift name, Swift type without ``?``, and its reading.
 
-    ``reading``: ``value``, ``nullable`` (null must be written out) or ``optional`` (may be absent,
-    which a value of one version alone is in the other).
+    ``reading``: ``value``, ``nullable`` (the key is present, its value may be null) or ``optional``
+    (the key may be absent, as a key of only one version is in the other).
     """
 
     key: str
@@ -69,15 +69,15 @@ class _Field:
 
     @property
     def plain(self) -> str:
-        """The name without backticks, as it is written after a dot."""
+        """The name without backticks, for use after a dot."""
         return self.name.strip("`")
 
 
 def manifest_swift() -> str:
-    """``ASRManifest.swift``.
+    """The text of ``ASRManifest.swift``.
 
     Raises:
-        TypeError: a model has a field that has no Swift type.
+        TypeError: a field of a model has no Swift type.
     """
     found: dict[str, list[type[Section]]] = {}
     for _, model in VERSIONS:
@@ -160,7 +160,7 @@ def _struct(name: str, models: list[type[Section]], head: list[str]) -> str:
 
 
 def _field(name: str, key: str, models: list[type[Section]]) -> tuple[_Field, tuple[str, ...]]:
-    """One property, and its choices where it has some."""
+    """One property, and its choices, if any."""
     having = [model.model_fields[key] for model in models if key in model.model_fields]
     values = dict.fromkeys(value for info in having for value in _literal(info.annotation))
     inner = [_optional(info.annotation) for info in having]

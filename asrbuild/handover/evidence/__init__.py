@@ -1,1 +1,1 @@
-"""Evidence of devices: the kit that measures, the checks, and the kept files."""
+"""Evidence of devices: the kit that measures, the checks of its results, and the kept files."""

@@ -1,7 +1,7 @@
-"""Whether evidence is of this artifact, and can be true. Nothing in it is taken on trust.
+"""Checks evidence against its artifact: every claim in it is checked.
 
-:func:`check_claims` needs the manifest alone, so that a channel's policy can repeat it on a remote;
-:func:`check_measured` runs the package with asrbuild's executor and compares.
+:func:`check_claims` requires only the manifest, so that a channel's policy can repeat it on a
+remote; :func:`check_measured` runs the package in asrbuild's executor and compares the results.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from asrbuild.base.array import Array
     from asrbuild.handover.fit.operations import PackagePart
 
-#: How far the device's clock may be ahead of this one.
+#: Limit of the device's clock ahead of this one.
 _CLOCK = timedelta(hours=1)
 _MEASURE = "measure again with `asrbuild evidence kit`"
 
@@ -45,13 +45,14 @@ def _refused(message: str, key: str, fix: str = _MEASURE) -> AsrbuildError:
 
 
 def check_claims(document: Document, manifest: Manifest, now: datetime | None = None) -> None:
-    """Checks evidence against a manifest: package, device, system, date, passes and statistics.
+    """Checks evidence against a manifest: package, device, system, date, passes, statistics.
 
     Args:
         now: the present time; None: this machine's.
 
     Raises:
-        AsrbuildError: it is of another package, of no real device, or contradicts itself.
+        AsrbuildError: the evidence is of another package, is not of a real device, or contradicts
+        itself.
     """
     _check_identity(document, manifest)
     _check_device(document, manifest, now or datetime.now(timezone.utc))
@@ -115,7 +116,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def _check_passes(document: Document) -> None:
-    """Each round must run every unit set once, and no pass may begin before the one before ends."""
+    """Raises unless each round ran every unit set once, and passes do not overlap."""
     units = document.units
     if len(set(units)) != len(units):
         raise _refused("a set of units has two statistics", "statistics")
@@ -128,7 +129,7 @@ def _check_passes(document: Document) -> None:
                 f"passes.{start}",
             )
     for index, (before, after) in enumerate(pairwise(document.passes), 1):
-        # The clock of the start and that of the calls may round apart by a microsecond.
+        # The clocks of the start and of the calls may differ by a microsecond of rounding.
         if after.at_s < before.at_s + sum(before.calls_ms) / 1000 - 1e-6:
             raise _refused(f"pass {index} begins before pass {index - 1} ends", f"passes.{index}")
     for name, listed in (("loads", document.loads), ("plans", document.plans)):
@@ -158,15 +159,15 @@ def _check_statistics(document: Document, manifest: Manifest) -> None:
 def check_measured(document: Document, manifest: Manifest, artifact: Path) -> None:
     """Checks evidence against the package itself: plan, times and outputs.
 
-    The recordings go through asrbuild's executor again; the gates are those of the artifact's
-    proof, and the words must be equal.
+    The recordings run in asrbuild's executor again; the gates are those of the artifact's proof,
+    and the transcripts must be equal.
 
     Args:
         artifact: the artifact's directory, whole.
 
     Raises:
-        AsrbuildError: the plan is of other operations, a time is impossible, or an output is not
-            what the package gives.
+        AsrbuildError: the plan has other operations, a time is impossible, or an output differs
+        from the package's.
     """
     chosen = with_function(manifest, document.artifact.function)
     package = package_path(artifact, manifest)
@@ -183,9 +184,9 @@ def check_measured(document: Document, manifest: Manifest, artifact: Path) -> No
 
 
 def operations(package: Path, function: str | None) -> list[tuple[str, str]]:
-    """Kind and name of every operation of a package, in order, inner blocks included.
+    """Kind and name of every operation of a package, in order, with inner blocks.
 
-    The name is what a compute plan gives: an operation's first output, or a layer's own name.
+    The name is that of a compute plan: the name of an operation's first output, or a layer's name.
     """
     from asrbuild.handover.fit.operations import walk
 
@@ -207,13 +208,13 @@ def _function(package: Path, name: str | None) -> PackagePart:
 def check_plan(
     plan: Plan, ours: Sequence[tuple[str, str]], key: str, *, compare_kinds: bool = True
 ) -> None:
-    """Compares the operations of a plan with those that asrbuild's own reader finds.
+    """Compares the operations of a plan with those of asrbuild's own reader.
 
     Args:
         ours: see :func:`operations`.
-        key: where the plan is in the document.
-        compare_kinds: False for the layers of a neural network, whose kinds Core ML may name
-            otherwise.
+        key: the place of the plan in the document.
+        compare_kinds: False for the layers of a neural network, whose kinds may have other names in
+            Core ML.
 
     Raises:
         AsrbuildError: an operation is missing, extra, twice, or of another kind.
@@ -253,7 +254,7 @@ def check_plan(
 
 
 def _write_conformance(kit: Path, artifact: Path, manifest: Manifest) -> dict[str, Any]:
-    """Writes the conformance kit anew, from the package, and returns its ``steps.json``."""
+    """Writes the conformance kit of the package again; returns its ``steps.json``."""
     from asrbuild.handover.app.conformance import STEPS
     from asrbuild.handover.app.kit import write_vectors
 
@@ -265,7 +266,7 @@ def _write_conformance(kit: Path, artifact: Path, manifest: Manifest) -> dict[st
 def _check_times(
     document: Document, package: Path, function: str | None, book: Mapping[str, Any]
 ) -> None:
-    """Every call must be possible: a call takes at least its multiply-adds at the highest rate."""
+    """Raises for impossible times: a call takes at least its multiply-adds at the highest rate."""
     from asrbuild.handover.fit.counts import count
 
     recordings = {one["name"]: one for one in book["recordings"]}
@@ -351,9 +352,9 @@ def _check_outputs(document: Document, manifest: Manifest, kit: Path, book: Any)
 
 
 def check_conformance(document: Document, kit: Path, book: Any) -> None:
-    """The steps that the device compared: all of the kit's, by its limits, and all passed.
+    """Raises unless the device compared all steps of the kit, by its limits, and all passed.
 
-    Probabilities and text are computed again from the outputs, and the stated error must be theirs.
+    Probabilities and text are computed again from the outputs and must have the stated error.
     """
     if document.conformance is None:
         if document.runner.name == "ASRConformance":

@@ -1,4 +1,4 @@
-"""Two runs side by side, on the same device and system."""
+"""Compares two runs on the same device and system."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Compared:
 
 
 def require_comparable(first: Document, second: Document) -> None:
-    """Refuses two runs whose figures say nothing of each other.
+    """Raises if the figures of two runs cannot be compared.
 
     Raises:
         AsrbuildError: device, build of the system, program, clock or hints differ.

@@ -1,4 +1,4 @@
-"""Facts about Apple's devices that evidence is checked against, each with its source and date."""
+"""Facts about Apple's devices for checking evidence, each with its source and date."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _IDENTIFIER = re.compile(
     r"(?:iPhone|iPad|iPod|Mac|MacBook|MacBookAir|MacBookPro|Macmini|iMac)"
     r"\d{1,3},\d{1,2}"
 )
-#: Major version of a system -> the number that its builds begin with, ``23`` of ``23B85``. Read
+#: Major version of a system -> the number at the start of its builds, ``23`` of ``23B85``. Read
 #: from https://support.apple.com/100100 (26 Nov 2026). Versions jumped from 18 and 15 to 26.
 _BUILDS = {
     "iOS": {15: 19, 16: 20, 17: 21, 18: 22, 26: 23},
@@ -38,7 +38,7 @@ def newest_major(when: datetime) -> int:
 
 
 def contradicts(system: str, version: str, build: str) -> bool:
-    """Whether a build number cannot be of this version of the system."""
+    """Whether a build number contradicts the version of the system."""
     major, number = int(version.split(".")[0]), int(re.match(r"\d+", build)[0])  # type: ignore[index]
     known = _BUILDS[system]
     if major in known:
@@ -48,13 +48,13 @@ def contradicts(system: str, version: str, build: str) -> bool:
 
 @dataclass(frozen=True)
 class Peak:
-    """The highest rate that is known of any chip: operations a second, two a multiply-add."""
+    """The highest known rate of any chip: operations a second, two a multiply-add."""
 
     operations: float
     source: str
 
 
-#: No rate of an A-series chip is sourced, so the fastest known chip stands for all.
+#: There is no source for rates of A-series chips, so the fastest known chip counts for all.
 PEAKS = {
     "CPU": Peak(
         8.0e12,
@@ -72,7 +72,7 @@ PEAKS = {
         "tzakharko.github.io/apple-neural-accelerators-benchmark (Oct 2025)",
     ),
 }
-#: Newer chips than those may be this many times as fast before honest evidence is refused.
+#: Newer chips may be so many times as fast as these before honest evidence is refused.
 HEADROOM = 4.0
 _MEMBERS: dict[str, tuple[str, ...]] = {
     "CPU_ONLY": ("CPU",),
@@ -88,6 +88,6 @@ def members(units: str) -> tuple[str, ...]:
 
 
 def least_ms(multiply_adds: int, units: ComputeUnits) -> float:
-    """The least milliseconds that so many multiply-adds can take on any device, with headroom."""
+    """The least time in milliseconds for multiply-adds on any device, with headroom."""
     rate = HEADROOM * sum(PEAKS[one].operations for one in members(units))
     return 2000.0 * multiply_adds / rate

@@ -17,7 +17,7 @@ def statistics(document: Document, sample_rate: int) -> list[Statistics]:
     """The statistics of each unit set, in the document's order.
 
     Args:
-        sample_rate: of the recordings, in Hz.
+        sample_rate: the rate of the recordings, in Hz.
     """
     samples = [one.samples for one in document.outputs if one.recording == document.timed_recording]
     audio_s = max(samples, default=0) / sample_rate
@@ -41,7 +41,7 @@ def statistics(document: Document, sample_rate: int) -> list[Statistics]:
 
 
 def planned_counts(document: Document, units: str) -> dict[str, int] | None:
-    """Operations by preferred device, ``unanswered`` apart; None without a plan for these units."""
+    """Preferred device, or ``unanswered`` -> number of operations; None without a plan."""
     for plan in document.plans:
         if plan.units == units and plan.ops:
             counts = {"NE": 0, "GPU": 0, "CPU": 0, "unanswered": 0}

@@ -1,4 +1,4 @@
-"""Evidence beside the artifacts of a store and on remotes: added once checked, and read again."""
+"""Evidence in a store and on remotes: adds it after the checks, and reads it again."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from asrbuild.handover.ship.signing.trust import Trust
 
 @dataclass(frozen=True)
 class Kept:
-    """Evidence that a trusted signer signed, of the artifact beside which it is kept.
+    """Evidence of an artifact, signed by a trusted signer.
 
     ``digest``: SHA-256 of the signed file; ``where``: the file, or the remote's address.
     """
@@ -40,7 +40,7 @@ class Kept:
 
 @dataclass(frozen=True)
 class Unusable:
-    """An evidence file that does not count, and why."""
+    """An evidence file that does not count, and the reason."""
 
     digest: str
     where: str
@@ -49,7 +49,7 @@ class Unusable:
 
 @dataclass(frozen=True)
 class Checked:
-    """Evidence that passed every check; ``signed`` is its envelope, None of a kit's document."""
+    """Evidence that passed every check; ``signed`` is its envelope, None for a kit's document."""
 
     document: Document
     signed: bytes | None
@@ -71,8 +71,8 @@ def check_file(
         now: the present time; None: this machine's.
 
     Raises:
-        AsrbuildError: it is refused, see :mod:`asrbuild.handover.evidence.checks`; or it was added
-            before, as it is or under another date, device or package.
+        AsrbuildError: the evidence is refused, see :mod:`asrbuild.handover.evidence.checks`; or it
+        was added before, unchanged or with another date, device or package.
     """
     with disk_errors("reading evidence", file):
         raw = read_plain(file, MAX_EVIDENCE)
@@ -95,9 +95,9 @@ def check_file(
 
 
 def _require_new(document: Document, known: Iterable[Document]) -> None:
-    """Refuses what is kept already, and a run that is given out as another one.
+    """Raises for evidence that is kept already, and for a copy of a run under another name.
 
-    Of two runs, hardly a time is the same to the last digit: half of them are a copy.
+    Two runs have hardly any equal times, so a run with half of its times equal is a copy.
     """
     mine = _times(document)
     for other in known:
@@ -122,7 +122,7 @@ def _times(document: Document) -> list[float]:
 
 
 def keep(checked: Checked, artifact: Path, signer: AnySigner | None) -> Kept:
-    """Keeps evidence beside an artifact of a store; a kit's document is signed by ``signer``."""
+    """Keeps evidence of an artifact in its store; ``signer`` signs a kit's document."""
     manifest = read_manifest(artifact)
     if (artifact.parent.name, artifact.name) != (manifest.name, manifest.version):
         raise AsrbuildError(
@@ -136,7 +136,7 @@ def keep(checked: Checked, artifact: Path, signer: AnySigner | None) -> Kept:
 
 
 def send(checked: Checked, remote: Remote, signer: AnySigner | None) -> Kept:
-    """Puts evidence on the remote that has its artifact; see :func:`keep`."""
+    """Puts evidence on the remote of its artifact; see :func:`keep`."""
     raw, by = sealed(checked, signer)
     of, digest = checked.document.artifact, hashlib.sha256(raw).hexdigest()
     remote.add_evidence(of.name, of.version, digest, raw)
@@ -154,9 +154,9 @@ def sealed(checked: Checked, signer: AnySigner | None) -> tuple[bytes, str]:
 
 
 def evidence_of(artifact: Path, trust: Trust) -> tuple[list[Kept], list[Unusable]]:
-    """The evidence beside an artifact of a store, newest run first; and files that do not count.
+    """The evidence of an artifact in a store, newest run first, and the files that do not count.
 
-    Signature, package and claims are checked anew; the package is not run.
+    Signature, package and claims are checked again; the package does not run.
     """
     manifest = read_manifest(artifact)
     files = []
@@ -169,7 +169,7 @@ def evidence_of(artifact: Path, trust: Trust) -> tuple[list[Kept], list[Unusable
 def evidence_on(
     remote: Remote, manifest: Manifest, trust: Trust
 ) -> tuple[list[Kept], list[Unusable]]:
-    """As :func:`evidence_of`, of an artifact on a remote."""
+    """As :func:`evidence_of`, for an artifact on a remote."""
     fetched = fetch_evidence(remote, manifest.name, manifest.version, trust)
     files = [(digest, remote.address, raw) for digest, raw, _ in fetched]
     return _read(files, manifest, trust)
@@ -206,7 +206,7 @@ def known_documents(root: Path) -> list[Document]:
 
 
 def planned(root: Path, package_sha256: str, trust: Trust) -> tuple[Planned, ...]:
-    """The plans and figures of every run of these package bytes whose evidence a store keeps.
+    """The plans and figures of every run of these package bytes in a store.
 
     Args:
         root: the artifact store.
@@ -223,7 +223,7 @@ def planned(root: Path, package_sha256: str, trust: Trust) -> tuple[Planned, ...
 
 
 def rows(document: Document) -> list[Planned]:
-    """A document's plan and figures, for each set of units that was timed."""
+    """The plan and figures of a document, for each timed set of units."""
     plans = {plan.units: plan for plan in document.plans}
     loads = {load.units: load for load in document.loads}
     device = document.device

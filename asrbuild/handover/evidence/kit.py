@@ -1,4 +1,4 @@
-"""The kit that measures an artifact on a device, as a folder to hand out.
+"""Writes the evidence kit: a folder that measures an artifact on a device.
 
 README.md               how to measure on a Mac and on an iPhone, and what is not known yet
 measure.py              measures on a Mac, with coremltools
@@ -27,7 +27,7 @@ from asrbuild.handover.report.environment import environment
 FORMAT = "asrbuild-evidence-kit/1"
 TARGET = "ASRKitEvidence"
 TEMPLATES = Path(__file__).parent / "templates"
-#: Its target, in place of the kit's own tests.
+#: The target of the evidence kit, which replaces the app kit's tests.
 _TARGET = f'''.testTarget(
             name: "{TARGET}", dependencies: ["ASRKit", "ASRConformance"],
             resources: [.copy("measured")],
@@ -46,7 +46,7 @@ def write_evidence_kit(
         function: the function of the package to measure; None: the manifest's default.
 
     Raises:
-        AsrbuildError: the folder exists, there is no such function, or the package cannot be run.
+        AsrbuildError: the folder exists, the function does not exist, or the package cannot run.
     """
     if directory.exists():
         raise AsrbuildError(
@@ -88,7 +88,7 @@ def _add_target(settings: Path) -> None:
 
 
 def _write_measured(directory: Path, artifact: Path, manifest: Manifest) -> None:
-    """Writes what is measured: the package, its manifest, and what must come out."""
+    """Writes the package, its manifest, and the expected results."""
     package = package_path(artifact, manifest)
     copy = directory / manifest.model.package
     copy.parent.mkdir(parents=True)

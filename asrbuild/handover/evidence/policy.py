@@ -1,4 +1,4 @@
-"""A channel's policy: which devices must have shown what before a channel points at a version.
+"""A channel's policy: the evidence that a version requires before a channel points to it.
 
     devices: ["iPhone16,2", "iPhone14,*"]   models; * stands for anything
     systems: ["iOS 18", "iOS 26"]           each device is required with each of its systems
@@ -9,7 +9,7 @@
     words: equal                            every recording of the conformance kit
     max_age: 90d
 
-Every limit may be left out. Each device with each system needs one run that keeps all limits.
+Every limit is optional. Each device with each system requires one run within all limits.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ System = Annotated[str, Field(pattern=r"^(iOS|macOS) \d{1,3}(\.\d{1,3}){0,2}$")]
 
 
 class Policy(Part):
-    """The content of a policy file; a limit that is None is none."""
+    """The content of a policy file; None: no limit."""
 
     devices: Annotated[list[Text], Field(min_length=1, max_length=100)]
     systems: Annotated[list[System], Field(min_length=1, max_length=20)]
@@ -70,12 +70,12 @@ class Policy(Part):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the policy's canonical JSON; it stands in the channel's record."""
+        """SHA-256 of the policy's canonical JSON, which the channel's record has."""
         return hashlib.sha256(canonical_json(self.model_dump(mode="json")).encode()).hexdigest()
 
     @property
     def needed(self) -> list[tuple[str, str]]:
-        """Every device with every system that it can have."""
+        """Every pair of a device and a system that it can have."""
         return [one for one in product(self.devices, self.systems) if _can_have(*one)]
 
 
@@ -90,7 +90,7 @@ def read_policy(path: Path) -> Policy:
     """Reads a policy file.
 
     Raises:
-        AsrbuildError: it is missing, is not YAML, or has an unknown key or a value of no use.
+        AsrbuildError: the file is missing, is not YAML, or has an unknown key or an invalid value.
     """
     from omegaconf import OmegaConf
 
@@ -133,11 +133,11 @@ def missing(
     texts: Mapping[str, str],
     now: datetime | None = None,
 ) -> tuple[list[str], set[str]]:
-    """The unmet demands of a policy, a line each; and the digests of the evidence that meets it.
+    """The unmet requirements of a policy, one line each, and the digests of sufficient evidence.
 
     Args:
         evidence: of this artifact, checked; the newest first.
-        texts: recording -> its expected words.
+        texts: recording -> its expected transcript.
         now: the present time; None: this machine's.
     """
     now = now or datetime.now(timezone.utc)
@@ -193,7 +193,7 @@ def _faults(
     decode: Callable[[Any], str],
     now: datetime,
 ) -> list[str]:
-    """The limits of a policy that a run does not keep."""
+    """The limits of a policy that a run exceeds."""
     figures = next((one for one in document.statistics if one.units == units), None)
     if figures is None:
         return [f"{units} was not timed"]
@@ -235,16 +235,17 @@ def _faults(
 def accept(
     remote: Remote, trust: Trust, policy: Policy | None, without: str | None
 ) -> Callable[[Header | VariantSet], Accepted]:
-    """Decides on the evidence of a remote whether a channel may point at a version there.
+    """A function that checks the evidence of a remote before a channel points to a version.
 
     Each artifact of a set must satisfy the policy, on those of its systems that load it.
 
     Args:
-        policy: None: none is asked.
+        policy: the policy; None: no evidence is required.
         without: the reason for moving the channel if the evidence does not suffice.
 
     Raises:
-        AsrbuildError: by the function: the evidence lacks something, and there is no reason.
+        AsrbuildError: raised by the function: the evidence does not suffice, and there is no
+        reason.
     """
 
     def decide(published: Header | VariantSet) -> Accepted:
@@ -283,7 +284,7 @@ def accept(
 
 
 def _described(remote: Remote, header: Header) -> tuple[Manifest, dict[str, str]]:
-    """The manifest of an artifact on a remote, and the words of its conformance kit."""
+    """The manifest of an artifact on a remote, and the transcripts of its conformance kit."""
     with TemporaryDirectory(prefix="asrbuild-manifest-") as folder:
         directory = Path(folder)
         fetch_files(header, remote, directory, wanted=lambda file: file in (MANIFEST, _STEPS))

@@ -1,4 +1,4 @@
-"""Evidence as lines of text. It says what was planned and timed, and never where a package runs."""
+"""Evidence as lines of text: plans and times, but no claim about where a package runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def system_text(device: Device) -> str:
 
 
 def plan_text(document: Document, units: str) -> str:
-    """The plan for these units in numbers of operations: ``12 NE, 3 CPU, 2 unanswered``."""
+    """The plan for a set of units in numbers of operations: ``12 NE, 3 CPU, 2 unanswered``."""
     for plan in document.plans:
         if plan.units == units and plan.error is not None:
             return f"no plan: {plan.error}"
@@ -42,7 +42,7 @@ class DeviceRow:
 
     @property
     def label(self) -> str:
-        """``iPhone16,2, iOS 26.1, CPU_AND_NE``; without the build, so that versions compare."""
+        """``iPhone16,2, iOS 26.1, CPU_AND_NE``; without the build, for comparing versions."""
         return f"{self.device}, {self.system.partition(' (')[0]}, {self.units}"
 
 
@@ -69,7 +69,7 @@ def device_rows(evidence: Iterable[Kept]) -> list[DeviceRow]:
 
 
 def lines(one: Kept) -> Iterator[str]:
-    """One run, as ``asrbuild evidence show`` prints it."""
+    """The lines of ``asrbuild evidence show`` for one run."""
     document, device = one.document, one.document.device
     of, memory = document.artifact, document.memory
     yield f"{of.name} {of.version}, function {of.function}"

@@ -1,5 +1,5 @@
-"""Predictions of the units of a device that take a Core ML package, without running it there.
+"""``asrbuild fit``: which processors of a device can run a Core ML package, without the device.
 
-``operations`` reads the package, ``rules`` is the table of what is known, ``counts`` has exact
-figures, ``verdict`` applies the table, ``page`` puts it into words.
+``operations`` reads the package, ``rules`` is a table of rules with their sources, ``counts``
+computes exact figures, ``verdict`` applies the table, ``page`` describes the results.
 """

@@ -1,7 +1,7 @@
 """Exact figures of one call of a package: multiply-adds, weights read, live tensors, padding.
 
-They follow from shapes. Where the package declares all of them (an ML program of one fixed shape
-without a loop) nothing is run; else the executor runs it once, on zeros of the size in question.
+They follow from shapes. If the package declares all of them (an ML program of one fixed shape
+without a loop) nothing runs; else the executor runs it once, on zeros of the requested size.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ class OpCounts:
     """Figures of one operation in one call.
 
     Args:
-        calls: how often it runs: more than once in a loop.
-        multiply_adds: None where its kind is not counted.
-        weight_bytes: of its weights as they are stored.
-        weight_reads: bytes of weights that are read in a call if each run reads them, and a
-            recurrent op its hidden weights at each step; a cache that holds them reads fewer.
+        calls: number of its runs, more than one in a loop.
+        multiply_adds: None if its kind is not counted.
+        weight_bytes: stored bytes of its weights.
+        weight_reads: bytes of weights read in a call if each run reads them, and a recurrent op its
+            hidden weights in each step; a cache reduces them.
     """
 
     path: str
@@ -57,7 +57,7 @@ class OpCounts:
 
 @dataclass(frozen=True)
 class PaddedAxis:
-    """The last axis of an input or output, and what it is padded to on the Neural Engine."""
+    """The last axis of an input or output, and its padded size on the Neural Engine."""
 
     name: str
     size: int
@@ -66,19 +66,19 @@ class PaddedAxis:
 
 @dataclass(frozen=True)
 class CallFigures:
-    """Figures of one call.
+    """The figures of one call of a function.
 
     Args:
         sizes: input -> its shape in this call.
         ran: whether the executor ran the package to find the shapes.
-        live_bytes: of the tensors that exist at once at most, constants apart; inputs exist
-            through the call, an output from when it is made.
+        live_bytes: the greatest number of bytes of simultaneous tensors, without constants; inputs
+        exist during the whole call, an output from its computation on.
         live_at: the operation that runs then.
         largest: (name, bytes) of the largest tensors, largest first.
-        weight_bytes: of all weights as they are stored; one that several operations read counts
-            once. It is the least that a call reads.
-        io_bytes: of all inputs and outputs that are arrays.
-        state_bytes: read and written in Core ML states.
+        weight_bytes: stored bytes of all weights; shared weights count once. A call reads at
+            least these.
+        io_bytes: bytes of all inputs and outputs that are arrays.
+        state_bytes: bytes read and written in Core ML states.
     """
 
     function: str
@@ -95,12 +95,12 @@ class CallFigures:
 
     @property
     def multiply_adds(self) -> int:
-        """Of all operations that are counted."""
+        """Multiply-adds of all counted operations."""
         return sum(each.multiply_adds or 0 for each in self.operations)
 
     @property
     def weight_reads(self) -> int:
-        """Bytes of weights that are read in a call if nothing holds them between two runs."""
+        """Bytes of weights read in a call without any cache between runs."""
         return sum(each.weight_reads for each in self.operations)
 
 
@@ -133,8 +133,8 @@ def count(package: Path, function: PackagePart, steps: int | None = None) -> Cal
     """The figures of one call of a function.
 
     Raises:
-        AsrbuildError: shapes are not declared, and the executor cannot run the package or does not
-            take a call of this size.
+        AsrbuildError: shapes are not declared, and the executor cannot run the package, or not with
+        this size.
     """
     if "/" in function.name:
         raise AsrbuildError("the parts of a pipeline are not counted")
@@ -190,7 +190,7 @@ def _op_counts(operation: Operation, runs: Sequence[Shapes]) -> OpCounts:
 
 
 def _hidden_bytes(operation: Operation, elements: int) -> int:
-    """Bytes of a recurrent op's hidden weights as they are stored."""
+    """Stored bytes of a recurrent op's hidden weights."""
     if operation.message is None:
         names = ("weight_hh", "weight_hh_back")
         values = (v for name in names for v in operation.operands.get(name, ()))
@@ -201,8 +201,7 @@ def _hidden_bytes(operation: Operation, elements: int) -> int:
 
 
 def _declared(function: PackagePart) -> dict[str, list[Shapes]] | None:
-    """The shapes of every operation's one run; None where they are not declared, or it may not be
-    one."""
+    """The shapes of every operation; None if some are undeclared, or if there is a loop."""
     found = {}
     for operation in walk(function.operations):
         if operation.inner or operation.message is not None:
@@ -230,7 +229,7 @@ def _whole(value: OperationValue) -> Sizes | None:
 def _executed(
     package: Path, function: PackagePart, sizes: Mapping[str, Sizes]
 ) -> dict[str, list[Shapes]]:
-    """The shapes of every run of every operation, of one call on zeros."""
+    """The shapes of every run of every operation, from one call on zeros."""
     import numpy as np
 
     from asrbuild.coreml.executor import load
@@ -268,7 +267,7 @@ def _executed(
 def _most_live(
     function: PackagePart, sizes: Mapping[str, Sizes], results: Mapping[str, tuple[Sizes, ...]]
 ) -> tuple[int, str, tuple[tuple[str, int], ...]]:
-    """Bytes of the tensors that exist at once at most, where, and the largest of all."""
+    """The greatest number of bytes of simultaneous tensors, its place, and the largest tensors."""
     held = sum(
         math.prod(sizes[feature.name]) * _item_bytes(feature.dtype)
         for feature in function.inputs
@@ -284,16 +283,16 @@ def _most_live(
     return held + live, at, tuple(largest[:_LARGEST])
 
 
-#: How many of the largest tensors are listed.
+#: Number of largest tensors in the list.
 _LARGEST = 5
 
 
 def _peak(
     operations: Sequence[Operation], kept: frozenset[str], made: Mapping[str, int]
 ) -> tuple[int, str]:
-    """Bytes that live at once at most of what these operations make, and where.
+    """The greatest number of bytes of simultaneous results of these operations, and its place.
 
-    A value lives from the operation that makes it to the last that reads it, blocks included.
+    A value exists from its operation to the last one that reads it, including those in blocks.
     """
     last: dict[str, int] = {}
     for number, operation in enumerate(operations):
@@ -317,7 +316,7 @@ def _peak(
 
 
 def _names(operation: Operation) -> Iterable[str]:
-    """Every value that an operation or one in its blocks reads."""
+    """Every value that an operation or its blocks read."""
     yield from (value.name for values in operation.operands.values() for value in values)
     for block in operation.inner:
         yield from block.results
@@ -326,7 +325,7 @@ def _names(operation: Operation) -> Iterable[str]:
 
 
 def _item_bytes(dtype: str) -> int:
-    """Bytes of one value; a neural network computes in float32 wherever it says nothing."""
+    """Bytes of one value; an undeclared type is the float32 of a neural network."""
     return _ITEM_BYTES.get(dtype, 4)
 
 
@@ -344,8 +343,7 @@ def _io_bytes(
 def _output_shapes(
     function: PackagePart, results: Mapping[str, tuple[Sizes, ...]]
 ) -> dict[str, Sizes]:
-    """The shape of each output. Source: the values of that name; outputs of programs are in order
-    the results of the block."""
+    """Output -> shape, from the values of that name, or for a program the results of its block."""
     made = {
         value.name: shape
         for operation in walk(function.operations)

@@ -1,6 +1,6 @@
-"""The operations of a package with the types and shapes that it declares; nothing is run.
+"""Reads the operations of a package, with declared types and shapes, without running it.
 
-Constants are values here, not operations, and so are the ``constexpr_*`` that unpack them.
+Constants, and ``constexpr_*`` that unpack them, are values here, not operations.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from asrbuild.coreml.executor.package import Package, open_package
 from asrbuild.coreml.features import FeatureSummary, read_feature
 from asrbuild.coreml.stored import stored_weights
 
-#: A size of an axis is None where it is that of the call.
+#: A shape; None is a size that the call decides.
 ValueShape = tuple[int | None, ...]
 #: Inputs, outputs and states.
 FunctionFeatures = tuple[
     tuple[FeatureSummary, ...], tuple[FeatureSummary, ...], tuple[FeatureSummary, ...]
 ]
-#: The word for the type of a value that no message declares.
+#: The type of a value without a declaration.
 UNDECLARED = "undeclared"
 
 
 @dataclass(frozen=True)
 class OperationValue:
-    """Something that an operation reads or writes.
+    """A value that an operation reads or writes.
 
     Args:
-        name: as the package has it; empty for a constant that is written in place.
+        name: its name in the package; empty for an inline constant.
         dtype: ``float16``, ``int32``, ``bool``, ``string``...; ``undeclared`` in a neural network.
-        shape: None where it is not declared.
+        shape: None if it is not declared.
         constant: whether it is the same in every call.
-        stored: where its weights are (file, offset) and how many bytes they have there; empty
-            unless it is a constant with weights.
+        stored: place (file, offset) -> bytes of its weights; empty unless it is a constant with
+            weights.
         literal: the ``MILSpec.Value`` of a small constant.
     """
 
@@ -67,12 +67,12 @@ class Operation:
     """One operation of an ML program, or one layer of a neural network.
 
     Args:
-        path: enclosing blocks and its own name, as the executor writes it: ``while_loop body >
-            gates``.
+        path: names of enclosing blocks and its own name, as in the executor: ``while_loop body >
+        gates``.
         kind: ``linear``, or a layer's name in NeuralNetwork.proto, ``innerProduct``.
         operands: argument -> values; all blobs of a layer are the argument ``input``.
-        results: in order; the name of the first is that which a compute plan gives.
-        stored_bytes: of weights that a layer holds itself.
+        results: in order; a compute plan has the name of the first.
+        stored_bytes: bytes of weights inside a layer.
         message: the layer's own message, with its settings.
     """
 
@@ -86,16 +86,16 @@ class Operation:
 
     @property
     def values(self) -> tuple[OperationValue, ...]:
-        """Everything that it reads, then everything that it writes."""
+        """All values that it reads, then all values that it writes."""
         return (*(v for values in self.operands.values() for v in values), *self.results)
 
     @property
     def stored_bytes(self) -> int:
-        """Bytes of its weights, as they are stored."""
+        """Stored bytes of its weights."""
         return self.layer_bytes + sum(value.stored_bytes for value in self.values)
 
     def operand(self, name: str) -> OperationValue | None:
-        """The first value of an argument; None where it is not given."""
+        """The first value of an argument; None if it is not given."""
         return next(iter(self.operands.get(name, ())), None)
 
 
@@ -113,7 +113,7 @@ class PackagePart:
 
 
 def walk(operations: Iterable[Operation]) -> Iterator[Operation]:
-    """Every operation in program order, each before those in its blocks."""
+    """Yields every operation in program order, each before those in its blocks."""
     for operation in operations:
         yield operation
         for block in operation.inner:
@@ -121,7 +121,7 @@ def walk(operations: Iterable[Operation]) -> Iterator[Operation]:
 
 
 def stored_bytes(functions: Iterable[PackagePart]) -> int:
-    """Bytes of all weights as they are stored; those that operations or functions share once."""
+    """Stored bytes of all weights; weights shared by operations or functions count once."""
     places: dict[object, int] = {}
     for function in functions:
         for operation in walk(function.operations):
@@ -131,19 +131,15 @@ def stored_bytes(functions: Iterable[PackagePart]) -> int:
 
 
 def read_functions(path: Path) -> dict[str, PackagePart]:
-    """The functions of a package by name; the one that runs when none is named comes first.
-
-    A neural network has the one function ``main``, a pipeline one a part. A model of another type
-    (a tree ensemble, a vocabulary) has no operations.
-
-    Raises:
-        AsrbuildError: there is no package, or it is damaged.
+    """The functions of a package by name, the default function first. A neural network has the
+    function ``main``, a pipeline one for each part. A model of another type (a tree ensemble, a
+    vocabulary) has no operations. Raises: AsrbuildError: the package does not exist or is damaged.
     """
     return {function.name: function for function in functions_of(open_package(path))}
 
 
 def functions_of(package: Package) -> tuple[PackagePart, ...]:
-    """As ``read_functions``, of a package that is open.
+    """As ``read_functions``, for an open package.
 
     Raises:
         AsrbuildError: the package is damaged.
@@ -263,7 +259,7 @@ def _type(value_type: Any) -> tuple[str, ValueShape | None]:
 
 
 def _constant(operation: Any, known: Mapping[str, OperationValue]) -> OperationValue:
-    """The value of a ``const``, or what a ``constexpr_*`` makes of the weights that it unpacks."""
+    """The value of a ``const``, or of a ``constexpr_*`` that unpacks weights."""
     stored = {place: size for place, _, size in stored_weights(operation)}
     for argument in operation.inputs.values():
         for binding in argument.arguments:
@@ -304,5 +300,5 @@ def _layers(network: Any, weights: Any, path: tuple[str, ...]) -> tuple[Operatio
     return tuple(found)
 
 
-#: What the executor calls the networks inside a layer.
+#: The executor's names of the networks inside a layer.
 _LAYER_BLOCKS = {"loop": ("condition", "body"), "branch": ("if", "else")}

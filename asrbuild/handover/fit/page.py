@@ -1,4 +1,4 @@
-"""The rules' verdicts and the exact figures of a package in words, and as values for JSON."""
+"""Describes the verdicts and exact figures of a package in words, and as values for JSON."""
 
 from __future__ import annotations
 
@@ -19,24 +19,23 @@ if TYPE_CHECKING:
 NO_DEVICE = "not known: no device has run these bytes"
 NO_LATENCY = "no figure: no published measurement supports one for a package that no device has run"
 NO_MEMORY = "no figure: weights and live tensors are a lower bound alone"
-#: Where to go from rules and figures.
+#: The next step after rules and figures.
 MEASURE = "then measure CPU_ONLY, CPU_AND_NE and ALL on a device; only that says what is faster"
-#: What an ML program alone can be built with.
-#: What to build of DeepSpeech for devices.
+#: Advice for DeepSpeech models, which are to run on devices.
 FIXED_SIZES = "-m model=dynamic_to_static n_steps=16,64,150"
 _ML_PROGRAM_ONLY = ("coreml.lstm=unrolled", "coreml.compress", "coreml.state")
 
 
 @dataclass(frozen=True)
 class Fed:
-    """The feeding of one function by an app.
+    """An app's calls of one function.
 
     Args:
-        seconds: of audio in one call; None where the package alone does not say.
-        steps: of a call.
-        longest: seconds of audio in the longest call; None where there is no longer one.
-        chunked: whether the last call of a recording is filled up with zeros.
-        state_bytes: of states that the app hands over and takes back in a call.
+        seconds: seconds of audio in one call; None if the package does not state it.
+        steps: steps of a call.
+        longest: seconds of audio in the longest call; None if no call is longer.
+        chunked: whether the last call of a recording is padded with zeros.
+        state_bytes: bytes of states that the app passes in and out in a call.
     """
 
     seconds: float | None = None
@@ -47,7 +46,7 @@ class Fed:
 
 
 def fed_by(manifest: Manifest, counts: Mapping[str, CallFigures]) -> dict[str, Fed]:
-    """The feeding of each counted function, as the manifest has it."""
+    """Function -> an app's calls by the manifest, for each counted function."""
     states = sum(
         2 * math.prod(state.shape) * _FLOAT32
         for state in manifest.state
@@ -55,7 +54,7 @@ def fed_by(manifest: Manifest, counts: Mapping[str, CallFigures]) -> dict[str, F
     )
     found = {}
     for function in manifest.model.functions:
-        # A single function may have another name in the package than in the manifest.
+        # A single function may have different names in package and manifest.
         name = function.name if function.name in counts else next(iter(counts), "")
         inputs = [t for t in function.inputs if t.meaning in ("features", "samples")]
         if name not in counts or not inputs or inputs[0].name not in counts[name].sizes:
@@ -76,7 +75,7 @@ _FLOAT32 = 4
 
 @dataclass(frozen=True)
 class Shares:
-    """The share of a function's weights and multiply-adds that some of its operations have."""
+    """The share of some operations in a function's weights and multiply-adds."""
 
     weight_bytes: int
     weights: float
@@ -85,7 +84,7 @@ class Shares:
 
 
 def shares(paths: Sequence[str], counts: CallFigures) -> Shares:
-    """The part of these operations; weights that several read count for each."""
+    """The share of these operations; shared weights count for each of them."""
     named = set(paths)
     weights = sum(each.weight_bytes for each in counts.operations)
     own = [each for each in counts.operations if each.path in named]
@@ -100,11 +99,11 @@ def shares(paths: Sequence[str], counts: CallFigures) -> Shares:
 
 
 def advice(fit: Fit, package_format: str, lstm: str | None) -> list[tuple[UnitRule, str]]:
-    """Recipe overrides that avoid what rules name, for a package of this format that has a recipe.
+    """The rules that overrides can avoid, with these overrides, for a package with a recipe.
 
     Args:
         package_format: the recipe's ``coreml.format``.
-        lstm: the form of the network's LSTM; None where the recipe has no choice of it.
+        lstm: the form of the network's LSTM; None if the recipe does not decide it.
     """
     found = []
     for rule in dict.fromkeys(finding.rule for finding in fit.findings):
@@ -120,12 +119,12 @@ def advice(fit: Fit, package_format: str, lstm: str | None) -> list[tuple[UnitRu
 
 
 def command(choice: str) -> str:
-    """An advised choice as it is added to a build; a sweep builds one package a value."""
+    """The arguments of a build for an advised choice; a sweep builds one package for each value."""
     return f"{'-m ' if ',' in choice else ''}{choice}"
 
 
 def verdict_rows(fit: Fit, counts: Mapping[str, CallFigures]) -> list[tuple[str, ...]]:
-    """Verdict, what, share of weights, share of multiply-adds, rule with its levels."""
+    """Rows of verdict, subject, share of weights, share of multiply-adds, rule with its levels."""
     rows: list[tuple[str, ...]] = []
     for finding in fit.findings:
         what = f"{finding.rule.about}: {finding.subject}"
@@ -159,7 +158,7 @@ def _percent(count: int, share: float) -> str:
 
 
 def work_rows(counts: CallFigures, fed: Fed) -> list[tuple[str, str]]:
-    """Exact figures of one call, and of a second of audio where the manifest says what that is."""
+    """Rows of exact figures for one call, and for a second of audio if its calls are known."""
     c = counts
     rows = [("multiply-adds", f"{c.multiply_adds:,} a call{_a_second(c.multiply_adds, fed)}")]
     uncounted = [each.path for each in c.operations if each.multiply_adds is None]
@@ -200,7 +199,7 @@ def _bytes(count: float) -> str:
 
 
 def device_rows(fit: Fit) -> list[tuple[str, str]]:
-    """Measurements of these bytes on devices: a plan is no trace of a run, a time is one."""
+    """Rows of measurements of these bytes on devices: plans, which do not show a run, and times."""
     rows = []
     for plan in fit.planned:
         where = f"{plan.device}, {plan.system}, {plan.units}"
@@ -227,7 +226,7 @@ def content(
     fed: Mapping[str, Fed],
     advised: Sequence[tuple[UnitRule, str]],
 ) -> dict[str, Any]:
-    """Everything on the page as plain values; figures of time only where a device gave them."""
+    """The whole page as values for JSON; times only from devices."""
     functions = {
         function.name: {
             "verdicts": [
@@ -272,7 +271,7 @@ def _counts(counts: CallFigures | None) -> dict[str, Any] | None:
 
 
 def report_rows(fit: Fit, reaches: Sequence[Reach] = ()) -> list[tuple[str, str]]:
-    """The rows of an artifact's report: verdicts, and the largest values of its proof."""
+    """The rows for an artifact's report: verdicts, and the largest values of its proof."""
     rows: list[tuple[str, str]] = [
         (finding.rule.verdict, f"{finding.rule.about}: {finding.subject} ({finding.rule.id})")
         for finding in fit.findings
@@ -290,9 +289,9 @@ def report_rows(fit: Fit, reaches: Sequence[Reach] = ()) -> list[tuple[str, str]
 
 
 def remarks(fit: Fit, fixed: str = FIXED_SIZES) -> list[str]:
-    """A build's remarks on a package: shapes that stand in the way, and values that do.
+    """Remarks of a build on shapes and values of a package that the Neural Engine may not support.
 
-    ``fixed``: what to build instead of a package with an open axis.
+    ``fixed``: overrides that build fixed sizes instead of an open axis.
     """
     shapes = [f for f in fit.findings if f.rule.id in ("R04", "R05", "R06")]
     lines = []
@@ -312,7 +311,7 @@ def remarks(fit: Fit, fixed: str = FIXED_SIZES) -> list[str]:
 
 
 def rule_rows(rule: UnitRule) -> list[tuple[str, str]]:
-    """One row of the table in lines: when it applies, what it rests on, what would refute it."""
+    """A rule of the table in lines: its condition, its sources, and what would refute it."""
     rows = [("when", rule.predicate), ("scope", rule.scope), ("level", ", ".join(rule.levels))]
     rows += [("source", source) for source in rule.sources]
     rows += [("read", rule.date), ("refuted by", rule.refuted_by)]

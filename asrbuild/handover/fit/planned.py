@@ -1,6 +1,6 @@
-"""A device's measurements of a package: its compute plan and its times, as fit needs them.
+"""A device's measurements of a package for ``fit``: its compute plan and its times.
 
-They come from evidence that was checked where it was added; nothing here reads a file.
+They come from checked evidence; this module does not read files.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ class PlannedOp:
 
     Args:
         output: name of the operation's first result.
-        preferred: where the plan would have it; None where the system did not answer.
-        supported: where it could be.
+        preferred: the processor that the plan prefers; None if the system gave no answer.
+        supported: the processors that support it.
     """
 
     output: str
@@ -29,17 +29,17 @@ class PlannedOp:
 
 @dataclass(frozen=True)
 class Planned:
-    """One choice of compute units on one device.
+    """The plan and times of one set of compute units on one device.
 
     Args:
         device: ``iPhone16,2``.
         system: ``iOS 26.1 (23B85)``.
         units: ``CPU_AND_NE``.
         answered: whether the system gave a plan.
-        p50_ms: of the time for a second of audio, in milliseconds; None where nothing was timed.
+        p50_ms: median time for a second of audio, in milliseconds; None if it was not timed.
         p95_ms: likewise.
-        passes: how many were timed.
-        first_load_ms: with an empty cache; None where that is not known.
+        passes: number of timed passes.
+        first_load_ms: first load with an empty cache; None if unknown.
     """
 
     device: str

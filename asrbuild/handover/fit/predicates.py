@@ -18,14 +18,14 @@ from asrbuild.handover.fit.operations import (
 
 @dataclass(frozen=True)
 class PackageFacts:
-    """The facts of a package that rules look at, beside its operations.
+    """The facts of a package for the rules.
 
     Args:
-        functions: all of them.
-        specification_version: of Core ML; 8 is iOS 17.
-        compression: how weights are stored (``palette of 4 bits``) -> how many are.
-        compute_units: those that the manifest recommends; None for a package without one.
-        large: (node, magnitude) of operands and sums of the proof that reach 32,768.
+        functions: all functions.
+        specification_version: Core ML's spec version; 8 is iOS 17.
+        compression: compression (``palette of 4 bits``) -> number of weights.
+        compute_units: those that the manifest recommends; None without a manifest.
+        large: (node, magnitude) of operands and sums in the proof that reach 32,768.
     """
 
     functions: tuple[PackagePart, ...]
@@ -40,7 +40,7 @@ def kind(*kinds: str) -> Callable[[Operation], bool]:
 
 
 def _moving(operation: Operation) -> list[OperationValue]:
-    """The operands that a call computes."""
+    """The operands that are not constant."""
     values = (v for values in operation.operands.values() for v in values)
     return [value for value in values if not value.constant]
 
@@ -50,7 +50,7 @@ _HALF = ("float16", "bool", "int8", "uint8", "int16", "uint16")
 
 
 def computes_integers(operation: Operation) -> bool:
-    # A second result, such as the indices of a topk, may be one that nothing reads.
+    # A second result, such as the indices of a topk, may have no reader.
     seen = [*_moving(operation), *operation.results[:1]]
     return any(value.dtype in _INTEGERS for value in seen)
 
@@ -67,7 +67,7 @@ def in_control_flow(operation: Operation) -> bool:
     return operation.kind in controls or " > " in operation.path
 
 
-#: Arguments of a slice that say where it begins and ends.
+#: Arguments of a slice with its start and end.
 _BOUNDS = ("begin", "end", "size")
 
 
@@ -114,7 +114,7 @@ def inner_above_32768(operation: Operation) -> bool:
 
 
 def is_true(value: OperationValue | None) -> bool:
-    """Whether a constant scalar is there and true."""
+    """Whether a value is a constant scalar that is true."""
     return bool(scalars(value)[:1] == [True])
 
 
@@ -130,7 +130,7 @@ def scalars(value: OperationValue | None) -> list[Any]:
 
 
 def _kernel(operation: Operation) -> tuple[int, int] | None:
-    """Height and width of the kernel of a convolution or pooling with one or two of them."""
+    """Height and width of the kernel of a convolution or pooling with one or two spatial axes."""
     if operation.kind == "max_pool":
         sizes = scalars(operation.operand("kernel_sizes"))
     elif operation.kind == "conv":
@@ -214,7 +214,7 @@ STRUCTURE = tuple(
     argsort random_normal
     """.split()
 )
-#: Kinds of operations that were seen to be supported, on float16 and bool.
+#: Kinds of operations that devices were seen to support, on float16 and bool.
 ELIGIBLE = frozenset(
     """
     linear matmul conv conv_transpose scaled_dot_product_attention relu relu6 leaky_relu prelu
@@ -235,6 +235,6 @@ ELIGIBLE = frozenset(
 
 def eligible(operation: Operation) -> bool:
     seen = [*_moving(operation), *operation.results[:1]]
-    # Casts to and from float32 stand at the ends of a package.
+    # Casts to and from float32 are at the ends of a package.
     allowed = (*_HALF, "float32") if operation.kind == "cast" else _HALF
     return operation.kind in ELIGIBLE and all(value.dtype in allowed for value in seen)

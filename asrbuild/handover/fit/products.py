@@ -1,6 +1,6 @@
-"""Multiply-adds of one run of an op or layer, from the shapes that go in and come out.
+"""The multiply-adds of one run of an op or layer, from the shapes of its inputs and outputs.
 
-Each is a closed formula; ops that multiply no matrices, as sums and activations, count 0.
+Each is a closed formula; ops without matrix products, such as sums and activations, count 0.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Sizes = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Shapes:
-    """The shapes of one run: of each argument's values, and of the results.
+    """The shapes in one run: those of each argument's values, and of the results.
 
     All blobs of a layer are the argument ``input``.
     """
@@ -26,7 +26,7 @@ class Shapes:
     results: tuple[Sizes, ...]
 
     def one(self, name: str) -> Sizes:
-        """The shape of an argument of one value."""
+        """The shape of an argument with one value."""
         return self.operands[name][0]
 
 
@@ -34,10 +34,7 @@ Formula = Callable[[Operation, Shapes], int]
 
 
 def multiply_adds(operation: Operation, shapes: Shapes) -> int | None:
-    """Multiply-adds of one run; those in blocks are counted where they are.
-
-    None where the kind multiplies in a way that is not counted.
-    """
+    """The multiply-adds of one run, without those in blocks; None if the kind is not counted."""
     if operation.kind in UNCOUNTED:
         return None
     formula = (OPS if operation.message is None else LAYERS).get(operation.kind)
@@ -59,7 +56,7 @@ def _conv(operation: Operation, shapes: Shapes) -> int:
 
 
 def _conv_transpose(operation: Operation, shapes: Shapes) -> int:
-    # Every value of the input meets the whole kernel of its group.
+    # Every value of the input is multiplied with the whole kernel of its group.
     return math.prod(shapes.one("x")) * math.prod(shapes.one("weight")[1:])
 
 
@@ -80,7 +77,7 @@ def _attention(operation: Operation, shapes: Shapes) -> int:
 
 
 def _recurrent(operation: Operation, shapes: Shapes) -> int:
-    """Steps x batch x weights, for both directions where there are two."""
+    """Steps x batch x weights, for one or both directions."""
     steps, batch = shapes.one("x")[:2]
     names = ("weight_ih", "weight_hh", "weight_ih_back", "weight_hh_back")
     given = (shapes.one(name) for name in names if name in operation.operands)
@@ -128,9 +125,9 @@ def _dot(operation: Operation, shapes: Shapes) -> int:
     return math.prod(shapes.one("input"))
 
 
-#: Recurrent layer -> its gates, in both directions where it has two.
+#: Recurrent layer -> number of its gates in all directions.
 _GATES = {"uniDirectionalLSTM": 4, "biDirectionalLSTM": 8, "gru": 3, "simpleRecurrent": 1}
-#: Of the ops of an ML program.
+#: Op of an ML program -> its formula.
 OPS: dict[str, Formula] = {
     "linear": _linear,
     "matmul": _matmul,
@@ -142,7 +139,7 @@ OPS: dict[str, Formula] = {
     "gru": _recurrent,
     "rnn": _recurrent,
 }
-#: Of the layers of a neural network.
+#: Layer of a neural network -> its formula.
 LAYERS: dict[str, Formula] = {
     "innerProduct": _inner_product,
     "batchedMatmul": _batched_product,
@@ -150,12 +147,12 @@ LAYERS: dict[str, Formula] = {
     "dot": _dot,
     **dict.fromkeys(_GATES, _recurrent_layer),
 }
-#: Kinds that multiply in a way that no formula here counts.
+#: Kinds with products that no formula here counts.
 UNCOUNTED = ("conv_quantized", "custom", "custom_layer", "convolution3d")
 
 
 def hidden_weights(operation: Operation, shapes: Shapes) -> tuple[int, int]:
-    """The products of a recurrent op's run with its hidden weights, and the number of these.
+    """The number of products of a recurrent op with its hidden weights, and of these weights.
 
     Returns:
         steps of the run, and elements of the hidden weights; (1, 0) for any other op.

@@ -1,8 +1,8 @@
-"""The table of what is known about the Neural Engine and Core ML packages, with its sources.
+"""The rules about Core ML packages and the Neural Engine, with their sources.
 
-A rule says that a part of a package is blocked (no unit but the CPU or GPU takes it), contested
-(sources contradict each other, or only reports exist) or eligible (it was seen to be supported;
-Core ML decides on the device). What no rule names is not known. No rule says where anything runs.
+By a rule, a part of a package is blocked (only the CPU or GPU can run it), contested (sources
+contradict each other, or only reports exist) or eligible (it was seen to be supported; Core ML
+decides on the device). Parts without a rule are unknown. No rule claims where a part really runs.
 
 Sources by their short names:
 
@@ -47,9 +47,9 @@ from asrbuild.handover.fit.predicates import (
 )
 
 UnitVerdict = Literal["blocked", "contested", "eligible", "not known"]
-#: Who says so: Apple in writing; a measurement whose method or data is public; a report by a user.
+#: Levels of sources: Apple's documents; measurements with public method or data; users' reports.
 Level = Literal["Apple", "measured", "report"]
-#: Strongest first: what an operation is called that several rules name.
+#: Verdicts, strongest first: an operation with several rules has the strongest verdict.
 VERDICTS: tuple[UnitVerdict, ...] = ("blocked", "contested", "eligible", "not known")
 
 _M4 = "M4, macOS 27.0.1"
@@ -60,21 +60,21 @@ _PLAN = "a compute plan that supports it on the Neural Engine"
 
 @dataclass(frozen=True)
 class UnitRule:
-    """One row of the table.
+    """One rule of the table.
 
     Args:
-        id: stays with the rule.
-        verdict: of what it names.
-        about: the part of a package that it names, in a few words.
-        predicate: when it applies, in words.
+        id: a permanent identifier.
+        verdict: the verdict on the parts that it names.
+        about: the part of a package, in a few words.
+        predicate: its condition, in words.
         scope: chips and system builds for which its sources hold.
-        levels: of its sources, the strongest first.
-        sources: each with its place.
-        date: when the sources were read.
-        refuted_by: the observation that would show it to be wrong.
-        advice: recipe overrides that avoid it, each a whole choice.
-        names_operation: whether it names this operation.
-        names_package: the parts of the package that it names, in words.
+        levels: levels of its sources, the strongest first.
+        sources: sources, each with its place.
+        date: the date when the sources were read.
+        refuted_by: an observation that would refute it.
+        advice: alternative recipe overrides that avoid it.
+        names_operation: whether it applies to an operation.
+        names_package: the parts of a package that it applies to, in words.
     """
 
     id: str
@@ -406,7 +406,7 @@ BY_ID = {rule.id: rule for rule in RULES}
 
 
 def as_dict(rule: UnitRule) -> dict[str, Any]:
-    """A row as plain values for JSON."""
+    """A rule as values for JSON."""
     listed = ("levels", "sources", "advice")
     texts = ("id", "verdict", "about", "predicate", "scope", "date", "refuted_by")
     return {key: getattr(rule, key) for key in texts} | {

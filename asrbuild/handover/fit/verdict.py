@@ -1,4 +1,4 @@
-"""The table of rules applied to a package, and to what devices said of it."""
+"""Applies the rules to a package, and compares the verdicts with devices' plans."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class RuleFinding:
     """The verdict of one rule on a package.
 
     Args:
-        function: whose operations it names; empty for the package as a whole.
-        subject: the kinds of operations and how many there are, or parts of the package.
-        paths: of the operations.
-        planned: how many of them a plan supports on the Neural Engine, and how many it has.
+        function: the function of its operations; empty for the whole package.
+        subject: the kinds and numbers of operations, or parts of the package.
+        paths: paths of the operations.
+        planned: the number of them that plans support on the Neural Engine, and in all answers.
     """
 
     rule: UnitRule
@@ -39,10 +39,10 @@ class RuleFinding:
 
 @dataclass(frozen=True)
 class Hits:
-    """The agreement of a rule with the plans of devices: its hits and its misses.
+    """The agreement of a rule with the plans of devices: hits and misses.
 
     A blocked operation that a plan supports on the Neural Engine is a miss, and so is an eligible
-    one that it does not support. An operation without an answer is neither.
+    operation that it does not support. An operation without an answer does not count.
     """
 
     hits: int
@@ -54,11 +54,11 @@ class Fit:
     """The verdicts of the rules on a package.
 
     Args:
-        verdicts: (function, path of an operation) -> the strongest verdict of a rule that names it.
+        verdicts: (function, path of an operation) -> its strongest verdict.
         findings: strongest verdict first, then in the order of the table.
-        unnamed: (function, kinds of operations and how many) that no rule names.
-        planned: what devices said of these bytes.
-        borne_out: id of a rule -> what the plans say of it; empty without plans.
+        unnamed: (function, kinds and numbers of operations) without a rule.
+        planned: plans and times of these bytes on devices.
+        borne_out: id of a rule -> its hits and misses; empty without plans.
     """
 
     package: PackageFacts
@@ -69,11 +69,11 @@ class Fit:
     borne_out: Mapping[str, Hits]
 
     def ids(self, *verdicts: UnitVerdict) -> tuple[str, ...]:
-        """Rules with these verdicts that name a part of the package, in the table's order."""
+        """Ids of the rules with these verdicts that apply, in the table's order."""
         return tuple(dict.fromkeys(f.rule.id for f in self.findings if f.rule.verdict in verdicts))
 
     def paths(self, function: str, verdict: UnitVerdict) -> frozenset[str]:
-        """Operations of a function whose strongest verdict is this one."""
+        """Paths of a function's operations with this strongest verdict."""
         return frozenset(
             path
             for (name, path), found in self.verdicts.items()
@@ -84,14 +84,14 @@ class Fit:
 def read_package(
     path: Path, compute_units: str | None = None, large: Sequence[tuple[str, float]] = ()
 ) -> PackageFacts:
-    """The facts of a package that rules look at; weights stay on disk.
+    """Reads the facts of a package for the rules; weights stay on disk.
 
     Args:
         compute_units: those that its manifest recommends.
         large: see ``PackageFacts.large``.
 
     Raises:
-        AsrbuildError: there is no package, or it is damaged.
+        AsrbuildError: the package does not exist or is damaged.
     """
     opened = open_package(path)
     return PackageFacts(
@@ -109,7 +109,7 @@ def fit_of_artifact(
     reaches: Iterable[Reach] = (),
     planned: Iterable[Planned] = (),
 ) -> Fit:
-    """The verdicts of the rules on an artifact's package, its manifest and its proof's values."""
+    """The verdicts of the rules on an artifact: its package, manifest and values of its proof."""
     from asrbuild.artifact.named_files import package_path
     from asrbuild.proof.ranges import reaching
 
@@ -136,7 +136,7 @@ def fit_of(package: PackageFacts, planned: Iterable[Planned] = ()) -> Fit:
             named = [
                 op
                 for op in operations
-                # What something blocks is not called eligible as well.
+                # A blocked operation is not eligible as well.
                 if rule in naming[op.path]
                 and (rule.verdict != "eligible" or own[op.path] == "eligible")
             ]
@@ -165,7 +165,7 @@ def _rules_naming(operation: Operation) -> list[UnitRule]:
 
 
 def _kinds(operations: Sequence[Operation]) -> str:
-    """``lstm, 3 less``: in the order in which they first stand in the program."""
+    """``lstm, 3 less``: kinds and numbers, in the order of the program."""
     counts: dict[str, int] = {}
     for operation in operations:
         counts[operation.kind] = counts.get(operation.kind, 0) + 1
@@ -173,13 +173,13 @@ def _kinds(operations: Sequence[Operation]) -> str:
 
 
 def _tally(operations: Sequence[Operation], plans: Sequence[Planned]) -> tuple[int, int]:
-    """Answers of plans for these operations: on the Neural Engine, and all."""
+    """The number of plans' answers for these operations: on the Neural Engine, and all."""
     answers = list(_answers({op.results[0].name for op in operations if op.results}, plans))
     return sum(answers), len(answers)
 
 
 def _answers(outputs: set[str], plans: Sequence[Planned]) -> Iterator[bool]:
-    # A choice of units without the Neural Engine says nothing of it.
+    # A plan without the Neural Engine among its units does not count.
     asked = (plan for plan in plans if plan.answered and plan.units in ("ALL", "CPU_AND_NE"))
     for plan in asked:
         for row in plan.ops:
@@ -196,7 +196,7 @@ def _hits(rule: UnitRule, findings: Sequence[RuleFinding]) -> Hits | None:
 
 
 def summary(fit: Fit) -> str:
-    """The rules that name a package in one line: ``blocked R01 R03, contested R05``."""
+    """The rules that apply to a package, in one line: ``blocked R01 R03, contested R05``."""
     sides = ((verdict, fit.ids(verdict)) for verdict in ("blocked", "contested"))
     return (
         ", ".join(f"{verdict} {' '.join(ids)}" for verdict, ids in sides if ids)

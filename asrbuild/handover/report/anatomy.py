@@ -1,4 +1,4 @@
-"""Operations of a package by kind, and bytes of its weights by layer."""
+"""Counts the operations of a package by kind, and the bytes of its weights by layer."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ _ENDINGS = ("_BiasAdd", "_MatMul", "_to_fp16", "_0")
 
 @dataclass(frozen=True)
 class Anatomy:
-    """Args:
-    operations: kind -> how many, those inside loops and branches included, no constants.
-    layers: layer -> bytes of its weights as they are stored, in the order of the package.
-        Weights that several functions share count once.
+    """The content of a package for its report.
+
+    Args:
+        operations: kind -> number, including those inside loops and branches, without constants.
+        layers: layer -> stored bytes of its weights, in the order of the package. Weights shared by
+            functions count once.
     """
 
     operations: Counter[str]
@@ -31,7 +33,7 @@ def anatomy(path: Path) -> Anatomy:
     """Reads a package's specification; weights stay on disk.
 
     Raises:
-        AsrbuildError: there is no package, or it is damaged.
+        AsrbuildError: the package does not exist or is damaged.
     """
     from asrbuild.coreml.executor.package import open_package
 

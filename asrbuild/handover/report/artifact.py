@@ -33,7 +33,7 @@ from asrbuild.handover.report.timeline import timeline
 from asrbuild.handover.report.witness import witness_rows, witness_text
 from asrbuild.proof.gates import used
 
-#: Ends of the scale of gates: shares of its limit that a metric reached.
+#: Ends of the scale of gates, as shares of a limit.
 _LEAST_USED, _MOST_USED = 1e-5, 10.0
 #: Layers with a smaller share of all bytes are shown as one bar.
 _SMALL_LAYER = 0.002
@@ -92,7 +92,7 @@ def write_page(
     """Writes the page of an artifact; the arguments are as in :func:`page`.
 
     Raises:
-        AsrbuildError: the disk refuses.
+        AsrbuildError: the file cannot be written.
     """
     write_html(path, page(manifest, inside, recordings, fit, devices, sounds))
 

@@ -1,4 +1,4 @@
-"""Sentences on the feeding of a package: features, original, and the cost of chunks."""
+"""Sentences on the input of a package: features, original, and the cost of chunks."""
 
 from __future__ import annotations
 

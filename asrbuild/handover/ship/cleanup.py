@@ -1,7 +1,7 @@
-"""Clean-up of a remote: versions that no channel ever pointed at and no kept set needs, and files
-that no version has.
+"""Clean-up of a remote: removes versions that nothing needs, and files that no version has.
 
-Nothing is locked, and pushes may go on meanwhile. Each side writes first and looks afterwards:
+A version is needed if a channel ever pointed to it, or a kept set has it. Nothing is locked, and
+pushes may go on meanwhile. Each side writes first and checks afterwards:
 
 - a version's header is removed, then channels and sets are read again; if one needs it by now, the
   header is restored. A writer that moves a channel, or adds a set, checks for the header
@@ -198,8 +198,10 @@ def _version_of(record: bytes) -> str:
 
 
 def _needed(place: ObjectRemote, without: Collection[str] = ()) -> tuple[set[str], Version | None]:
-    """Digests of every file of every version but some; and a version that cannot be read, if any:
-    it may need any other."""
+    """Digests of the files of all versions but some, and an unreadable version, if any.
+
+    An unreadable version may need any file.
+    """
     versions = [one for one in _present(place) if "/".join(one) not in without]
     results = run_concurrently(lambda version: _parsed(place, version), versions)
     headers = [one for one in results if isinstance(one, Header)]

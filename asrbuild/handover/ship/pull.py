@@ -134,8 +134,10 @@ def _require_fit(
     max_bytes: int | None,
     variant: Variant | None = None,
 ) -> None:
-    """Refuses an artifact that the device of ``system`` cannot load or that is too large, and one
-    that contradicts the variant by which it was chosen."""
+    """Refuses an artifact that a device cannot load, or that contradicts its variant.
+
+    It may be too large, or require another system than ``system``.
+    """
     from asrbuild.artifact.reading import read_manifest
 
     if variant is not None:

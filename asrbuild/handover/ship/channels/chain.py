@@ -69,8 +69,10 @@ def newest(remote: Remote, name: str, channel: str, trust: Trust) -> Record | No
 
 
 def history(remote: Remote, name: str, channel: str, trust: Trust) -> list[Record]:
-    """Every record, oldest first, each linked to the one before; a trusted signer signed the
-    newest, which so vouches for the others."""
+    """Every record, oldest first, each linked to the previous one.
+
+    A trusted signer signed the newest record, which vouches for the others.
+    """
     return list(walk(remote, name, channel, trust).records)
 
 

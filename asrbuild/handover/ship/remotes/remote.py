@@ -51,8 +51,10 @@ class Remote(Protocol):
     def header(self, name: str, version: str) -> bytes | None: ...
     def has(self, name: str, file: File) -> bool: ...
     def sound(self, name: str, file: File, source: Path) -> bool:
-        """Whether a file on the remote has the bytes of ``source``, by the store's own checksum
-        if it has one."""
+        """Whether a file on the remote has the bytes of ``source``.
+
+        It uses the store's own checksum, if there is one.
+        """
 
     def put(self, name: str, file: File, source: Path) -> None: ...
     def publish(self, name: str, version: str, header: bytes, files: tuple[File, ...]) -> bool:

@@ -350,8 +350,10 @@ def _store(bucket: str) -> S3Store:
 
 
 def _proven(stream: BinaryIO, file: File, failed: list[BaseException]) -> Iterator[bytes]:
-    """The file's bytes; if they do not match, the error is kept in ``failed`` and raised before the
-    last block."""
+    """Yields the file's bytes; raises before the last block if they do not match.
+
+    The error is kept in ``failed``, too.
+    """
     digest = hashlib.sha256()
     left = file.bytes
     try:
