@@ -1,7 +1,7 @@
-"""A runtime that shares no code with asrbuild's, and the ways in which such a runtime goes wrong.
+"""A runtime that shares no code with asrbuild's, and faults of such a runtime.
 
 It is written from the manifest, TensorFlow's kernels and the equations of the network, computes in
-single precision, and writes what the conformance kit asks for.
+single precision, and writes the results that the conformance kit requires.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from tests.proof.numpy_network import run as network
 
 @dataclass(frozen=True)
 class Foreign:
-    """Runs the demo as its manifest says; ``fault`` names what it does otherwise."""
+    """Runs the demo by its manifest, with the given ``fault``."""
 
     manifest: dict[str, Any]
     weights: AcousticWeights
     fault: str = ""
 
     def write(self, kit: Path, results: Path) -> None:
-        """Runs every recording of a kit and writes what came of each step."""
+        """Runs every recording of a kit and writes the result of each step."""
         for recording in json.loads((kit / "steps.json").read_text())["recordings"]:
             folder = results / recording["name"]
             folder.mkdir(parents=True)
@@ -78,7 +78,7 @@ class Foreign:
         return np.array(rows, np.float32).reshape(-1, f["coefficients"])
 
     def bands(self, count: int, bins: int, rate: int) -> np.ndarray:
-        """(bins, count), as mfcc_mel_filterbank.cc of TensorFlow fills its tables."""
+        """Mel bands (bins, count), by the rules of TensorFlow's mfcc_mel_filterbank.cc."""
         f = self.manifest["features"]
         mel = lambda hz: 1127 * math.log1p(hz / 700)  # noqa: E731
         low, high = mel(f["lower_hz"]), mel(f["upper_hz"])
@@ -108,7 +108,7 @@ class Foreign:
         return np.array(rows, np.float32).reshape(-1, 2 * context + 1, width)
 
     def calls(self, windows: np.ndarray) -> tuple[list[Any], dict[str, np.ndarray], np.ndarray]:
-        """The calls made, the states given and given back, and the rows (steps, classes)."""
+        """The calls, the states before and after each, and the rows (steps, classes)."""
         size = self.manifest["streaming"]["steps_per_chunk"]
         hidden = self.weights.n_hidden
         c = h = np.zeros((1, hidden), np.float32)
@@ -138,7 +138,7 @@ class Foreign:
         return made, states, np.concatenate(rows)
 
     def words(self, rows: np.ndarray) -> dict[str, Any]:
-        """Text and words of the likeliest path."""
+        """The text and words of the most likely path."""
         labels, hop = self.manifest["decoder"]["alphabet"], self.manifest["features"]["step_ms"]
         if self.fault == "alphabet":
             labels = [*labels[1:], labels[0]]

@@ -1,4 +1,4 @@
-"""tools/debian_swift.sh: a removal deletes the toolchain, and nothing of the machine."""
+"""tools/debian_swift.sh: a removal deletes only the toolchain."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def run(*arguments: object, before: str = "") -> subprocess.CompletedProcess[str
 
 @pytest.fixture
 def toolchain(tmp_path: Path) -> Path:
-    """A folder as the script makes it, with files that say what they are."""
+    """A folder in the form that the script makes, with named files."""
     folder = tmp_path / "swift"
     for file in ("bin/swift", "root/usr/libexec/swift/bin/swift", "root/tmp/of-the-toolchain"):
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
@@ -34,7 +34,7 @@ def toolchain(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_removal_takes_what_the_script_made(toolchain: Path) -> None:
+def test_a_removal_deletes_only_files_of_the_script(toolchain: Path) -> None:
     own = toolchain / "own.txt"
     own.write_text("of the user")
     assert run("remove", toolchain).returncode == 0

@@ -25,7 +25,7 @@ SCALARS = {"string": "String", "integer": "Int", "number": "Double", "boolean": 
 
 
 def nodes(node: Node, kind: str) -> Iterator[Node]:
-    """Nodes of a kind, not looking inside of those that were found."""
+    """The outermost nodes of a kind."""
     for child in node.children:
         if child.type == kind:
             yield child
@@ -66,7 +66,7 @@ def declared() -> dict[str, Node]:
 
 
 def properties(body: Node) -> dict[str, str]:
-    """Stored property -> its type as it is written."""
+    """Stored property -> its type, as written."""
     found = {}
     for node in body.children:
         if node.type == "property_declaration" and text(node).startswith("public var "):
@@ -92,7 +92,7 @@ def enums(body: Node) -> dict[str, dict[str, str]]:
 
 @functools.cache
 def sections() -> dict[str, list[dict[str, Any]]]:
-    """Swift struct -> the schemas of its section in both versions, but those that nothing reads."""
+    """Swift struct -> the schemas of its section in both versions, without unread ones."""
     found: dict[str, list[dict[str, Any]]] = {}
 
     def look(described: Any, schema: dict[str, Any]) -> None:
@@ -118,7 +118,7 @@ def sections() -> dict[str, list[dict[str, Any]]]:
 
 
 def struct(key: str) -> str:
-    """The struct of a definition: the kinds of features are one, of two versions the last part."""
+    """The name of a definition's struct: one for all kinds of features, without the version."""
     name = key.rpartition("__")[2]
     return "Features" if name in ("MfccTf", "LogMel", "NoFeatures") else name
 
@@ -140,7 +140,7 @@ def swift_type(described: dict[str, Any], choices: dict[str, dict[str, str]]) ->
     values = described.get("enum") or ([described["const"]] if "const" in described else None)
     if values:
         names = [name for name, cases in choices.items() if {*values} <= {*cases.values()}]
-        # A choice that may grow is a text.
+        # A choice that may get more values is a text.
         return names[0] if names else "String"
     if described.get("type") == "array":
         return f"[{swift_type(described['items'], choices)}]"
@@ -150,7 +150,7 @@ def swift_type(described: dict[str, Any], choices: dict[str, dict[str, str]]) ->
     return SCALARS[described["type"]]
 
 
-def test_every_section_that_is_read_is_there_and_no_other() -> None:
+def test_exactly_the_sections_that_are_read_have_structs() -> None:
     assert set(declared()) == set(sections())
     assert not {"Verification", "Provenance", "ReferenceVector", "Tuned"} & set(declared())
 
@@ -176,7 +176,7 @@ def test_properties_types_and_choices_are_those_of_both_schemas(name: str) -> No
         readings[key] = how if everywhere else "optional"
     assert {keys[prop]: kind for prop, kind in properties(body).items()} == expected
     assert {*choices} <= {kind.strip("?[]") for kind in expected.values()}
-    # Each is read once, and null only where it may be.
+    # Each is read once, and as optional only if it may be null.
     (reader,) = (node for node in body.children if node.type == "init_declaration")
     lines = [line.strip() for line in text(reader).splitlines() if "try fields." in line]
     props = {key: prop for prop, key in keys.items()}
@@ -190,7 +190,7 @@ def test_properties_types_and_choices_are_those_of_both_schemas(name: str) -> No
 
 
 @pytest.mark.parametrize("choice", ["DecoderType", "Kind", "Meaning", "Dtype"])
-def test_a_choice_has_the_values_of_both_versions_and_no_other(choice: str) -> None:
+def test_a_choice_has_exactly_the_values_of_both_versions(choice: str) -> None:
     (owner, cases), *rest = (
         [(name, enums(body)[choice]) for name, body in declared().items() if choice in enums(body)]
         if choice != "Kind"
@@ -227,7 +227,7 @@ def test_a_key_that_a_minor_version_added_may_be_absent(monkeypatch: pytest.Monk
     assert "self.second = try fields.nullable(.second)" in made
 
 
-def test_names_that_swift_keeps_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reserved_names_of_swift_are_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
     class Odd(Section):
         default: int
         protocol: Literal["CPU_AND_GPU", "<=", "4bit", "case", "ds_ctcdecoder"]
@@ -251,7 +251,7 @@ def test_every_file_parses(tmp_path: Path) -> None:
     write_swift(tmp_path / "ASRKit")
     check = check_syntax(tmp_path / "ASRKit")
     assert check.passed, check.detail
-    # The files of the templates, and the one that is made of the manifest's models.
+    # The files of the templates, and the one that is generated from the manifest's models.
     count = 1 + len(list((TEMPLATES / "ASRKit").rglob("*.swift")))
     assert check.detail.startswith(f"{count} files")
 
@@ -274,7 +274,7 @@ def test_a_file_that_does_not_parse_is_named(tmp_path: Path, broken: str) -> Non
         ({"iOS": "18"}, {"iOS": "18", "macOS": "12"}),
     ],
 )
-def test_the_readme_names_what_package_and_code_want(
+def test_the_readme_names_the_requirements_of_package_and_code(
     manifest: Manifest, package: dict[str, str], expected: dict[str, str]
 ) -> None:
     model = manifest.model.model_copy(update={"minimum_os": package})
@@ -282,7 +282,7 @@ def test_the_readme_names_what_package_and_code_want(
 
 
 @pytest.mark.parametrize("version", ["", "17b", "17.", '17"), .custom("', "-1", "1.2.3.4"])
-def test_what_is_no_version_of_a_system_is_refused(manifest: Manifest, version: str) -> None:
+def test_malformed_versions_of_a_system_are_refused(manifest: Manifest, version: str) -> None:
     model = manifest.model.model_copy(update={"minimum_os": {"iOS": version}})
     with pytest.raises(AsrbuildError, match="is not the version of a system"):
         minimum_systems(manifest.model_copy(update={"model": model}))

@@ -1,4 +1,4 @@
-"""What ComparisonTests.swift expects: sound as numpy, libsndfile, soxr and scipy compute it."""
+"""The expected values of ComparisonTests.swift, by numpy, libsndfile, soxr and scipy."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.paths import DEMO
 from tests.speech.features.signals import signals
 
 SWIFT = Path(__file__).parent / "ComparisonTests.swift"
-#: Kind and settings; sizes of Fourier transforms of the factors 2, 3, 5, 7, 19 and 401.
+#: Kinds and settings; the sizes of Fourier transforms have the factors 2, 3, 5, 7, 19 and 401.
 RECIPES: list[tuple[str, dict[str, Any]]] = [
     ("mfcc_tf", {}),
     ("mfcc_tf", {"sample_rate": 8000, "window": 256, "stride": 160, "upper_hz": 4000.0}),
@@ -125,10 +125,10 @@ def _rates(save: Any) -> list[dict[str, Any]]:
 
     speech = read_audio(DEMO / "sample.wav", 16_000)[20_000:24_000]
     found = []
-    # Zeros at both ends: what a filter does to an edge is its own.
+    # Zeros at both ends, because filters treat edges differently.
     edged = np.pad(speech * np.hanning(len(speech)).astype(np.float32), 400)
     for rate in (8_000, 22_050, 44_100, 48_000, 47_999):
-        # 3 kHz and less: below the passbands of both, whose edges differ.
+        # Frequencies up to 3 kHz, below the edges of both passbands, which differ.
         low = soxr.resample(soxr.resample(edged, 16_000, 6_600, "VHQ"), 6_600, rate, "VHQ")
         expected = soxr.resample(low, rate, 16_000, "VHQ")
         found.append(
@@ -148,7 +148,7 @@ def _rates(save: Any) -> list[dict[str, Any]]:
 
 
 def _speech(save: Any) -> list[dict[str, Any]]:
-    """Recordings in a quiet room; speech begins and ends where it is well above the room."""
+    """Recordings in a quiet room, and the samples at which speech begins and ends."""
     found = []
     for name in ("sample", "second"):
         speech = read_audio(DEMO / f"{name}.wav", 16_000)
