@@ -18,7 +18,14 @@ from pathlib import Path
 from asrbuild.artifact.layout import SWIFT_KIT
 from asrbuild.handover.app.kit import TEMPLATES
 
-MODULES = ("ASRCore", "ASRSession", "ASRCoreML", "ASRAudio", "ASRConformance")
+MODULES = (
+    "ASRCore",
+    "ASRSession",
+    "ASRCoreML",
+    "ASRAudio",
+    "ASRDelivery",
+    "ASRConformance",
+)
 RECORDED = Path(__file__).parent / "interface.json"
 
 

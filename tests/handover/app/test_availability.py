@@ -29,9 +29,9 @@ TARGETS = {
     ("iphoneos", "arm64-apple-ios"): b"arm64-apple-ios15.0",
 }
 #: The systems whose interfaces are transcribed.
-FRAMEWORKS = ("Foundation", "CoreML", "CoreAI", "AVFoundation")
+FRAMEWORKS = ("Foundation", "CryptoKit", "CoreML", "CoreAI", "AVFoundation")
 #: The modules of the kit that are checked, each after those that it imports.
-MODULES = ("ASRCore", "ASRSession", "ASRAudio", "ASRCoreML")
+MODULES = ("ASRCore", "ASRSession", "ASRDelivery", "ASRAudio", "ASRCoreML")
 MODEL = "CoreMLModel.swift"
 
 
@@ -52,11 +52,11 @@ class Checker:
         names, which is checked alone.
         """
         modules, found = self.sources.parent / triple, []
-        interface = [(name, [INTERFACE / f"{name}.swift"]) for name in FRAMEWORKS]
+        interface = [(name, sorted(INTERFACE.glob(f"{name}*.swift"))) for name in FRAMEWORKS]
         kit = [(name, sorted((self.sources / name).rglob("*.swift"))) for name in MODULES]
         for name, files in [*interface, *kit]:
             made = modules / f"{name}.swiftmodule"
-            if made.exists() or (changed and name in ("ASRAudio", "ASRCoreML")):
+            if made.exists() or (changed and name in MODULES[2:]):
                 continue
             modules.mkdir(exist_ok=True)
             done = self._frontend(triple, name, "-emit-module", "-o", made, *files)
@@ -133,6 +133,8 @@ def checker(tmp_path_factory: pytest.TempPathFactory) -> Checker:
         library = swift.parent.parent / "root" / library.relative_to("/")
     name = answer["target"]["triple"].encode()
     modules = sorted((library / "linux").glob("*.swiftmodule/x86_64-*linux-gnu.swiftmodule"))
+    # Of Linux alone.
+    modules = [module for module in modules if module.parent.stem != "FoundationNetworking"]
     if not modules or {len(target) for target in TARGETS.values()} != {len(name)}:
         pytest.skip(f"the standard library of {name.decode()} cannot be renamed")
     for shared in ("shims", "clang"):
@@ -288,6 +290,27 @@ CORE_AI_FAULTS = {
 def test_a_fault_of_core_ai_is_an_error(checker: Checker, fault: str, tmp_path: Path) -> None:
     file, triple = "ASRCoreML/CoreAIModel.swift", "arm64-apple-ios15.0"
     assert spoiled(checker, tmp_path, file, CORE_AI_FAULTS[fault], triple)
+
+
+#: Of what an app fetches.
+DELIVERY_FAULTS = {
+    "Ed25519.swift": (
+        "isValidSignature(signature, for: message)",
+        "isValidSignature(message, by: signature)",
+        "label",
+    ),
+    "ArtifactStore.swift": (
+        "values.isExcludedFromBackup = true",
+        "values.isExcluded = true",
+        "has no member 'isExcluded'",
+    ),
+}
+
+
+@pytest.mark.parametrize("file", DELIVERY_FAULTS)
+def test_a_fault_of_delivery_is_an_error(checker: Checker, file: str, tmp_path: Path) -> None:
+    fault, triple = DELIVERY_FAULTS[file], "arm64-apple-ios15.0"
+    assert spoiled(checker, tmp_path, f"ASRDelivery/{file}", fault, triple)
 
 
 @pytest.mark.parametrize("fault", FAULTS)

@@ -1,7 +1,9 @@
 """A pytest plugin that records every pull of the tests of shipping: its input, and its outcome.
 
 It replaces the functions before the tests import them. A case is what one reader, who remembers, is
-given one after the other in one test.
+given one after the other in one test. Left out is what the reader in Swift is not asked: a bundle
+that a test changes while it is read, one of the other kind, all variants of a set, an expiry of a
+version; and what follows a change of Python's own memory of channels.
 """
 
 from __future__ import annotations
@@ -31,6 +33,8 @@ _MOST_BYTES = 4 << 20
 _folder = Path(os.environ["RECORDED_CASES"])
 #: By test, and for remotes by the reader's folder.
 _cases: dict[str, list[dict[str, Any]]] = {}
+#: What Python remembered of channels after the last step of a case.
+_remembered: dict[str, str] = {}
 _count = 0
 
 # Smaller, since each case keeps a copy.
@@ -69,7 +73,9 @@ def _copy(source: Any, target: Any) -> Any:
     return target
 
 
-def _outcome(work: Callable[[], Any], step: dict[str, Any], case: str) -> Any:
+def _outcome(
+    work: Callable[[], Any], step: dict[str, Any], case: str, is_comparable: Callable[[], bool]
+) -> Any:
     """Does the work, and records the step with its refusal, ``error`` or what it gave."""
     given: Sequence[Any] = ()
     step |= {"outcome": "ok", "given": [], "time": time.time()}
@@ -88,7 +94,7 @@ def _outcome(work: Callable[[], Any], step: dict[str, Any], case: str) -> Any:
             for p in given
             if isinstance(p, pulling.Pulled)
         ]
-        if step.pop("comparable", True):
+        if is_comparable():
             _cases.setdefault(case, []).append(step)
     return result
 
@@ -99,22 +105,39 @@ def _keys(trust: Trust) -> list[str]:
 
 
 def _recorded_bundle(real: Callable[..., Any]) -> Callable[..., Any]:
+    of_variants = real.__name__.endswith("variants")
+
     @functools.wraps(real)
     def run(path: Path, *more: Any, **options: Any) -> Any:
         system = options.get("system")
         keys = _keys(options["trust"] if "trust" in options else more[-1])
         step = {"file": _copied(path), "keys": keys, "system": system or "iOS18"}
-        # One variant is taken in Swift, all of them in Python without a system.
-        both = real.__name__ == "pull_variants" and system is None
         call = functools.partial(real, path, *more, **options)
-        case = f"{_test()} {step['file']}"
-        try:
-            return _outcome(call, step, case)
-        finally:
-            if both and step["outcome"] == "MANIFEST_MISMATCH":
-                del _cases[case]
+        before = _start(path)
+        holds_variants = _VARIANTS in before
+        one = b'"format":"asrbuild-bundle/1","name":' in before
+        other_kind = (one and not holds_variants) if of_variants else holds_variants
+
+        def is_comparable() -> bool:
+            # Swift takes one variant, Python without a system all of them.
+            all_taken = real.__name__ == "pull_variants" and system is None
+            faulty = step["outcome"] == "MANIFEST_MISMATCH"
+            return before == _start(path) and not other_kind and not (all_taken and faulty)
+
+        return _outcome(call, step, f"{_test()} {step['file']}", is_comparable)
 
     return run
+
+
+_VARIANTS = f'"format":"{variants.FORMAT}"'.encode()
+
+
+def _start(path: Path) -> bytes:
+    """The first bytes of a plain file; a test changes its last."""
+    if not path.is_file():
+        return b""
+    with path.open("rb") as file:
+        return file.read(_MOST_BYTES)
 
 
 def _recorded_pull(real: Callable[..., Any]) -> Callable[..., Any]:
@@ -125,25 +148,40 @@ def _recorded_pull(real: Callable[..., Any]) -> Callable[..., Any]:
         if not isinstance(remote, ObjectRemote) or "://" in remote.address:
             return call()
         name, _, selector = spec.partition("@")
-        system = options.get("system")
+        system, is_version = options.get("system"), selector[:1].isdigit()
         versions = (folder / "artifacts" / name / "versions").glob("*.json")
-        # One variant is taken in Swift, all of them in Python without a system.
         several = system is None and any(sets._END in path.read_bytes() for path in versions)
+        fresh = options.get("fresh", False)
+        # A folder is read to the signed size, and the answer of a web server refused beyond it.
+        sparse = any(blob.stat().st_size > _MOST_BYTES for blob in folder.glob("blobs/*"))
         step = {
             "address": remote.address,
             "remote": _copied(folder),
             "identity": remote.required_identity,
             "name": name,
-            "version" if selector[:1].isdigit() else "channel": selector or "stable",
+            "version" if is_version else "channel": selector or "stable",
             "keys": _keys(options["trust"]),
             "system": system,
-            "fresh": options.get("fresh", False),
-            # In Swift a version cannot be asked for an expiry.
-            "comparable": not several and not (selector[:1].isdigit() and options.get("fresh")),
+            "fresh": fresh,
         }
-        return _outcome(call, step, f"{_test()} {options['config']}")
+        case, memory = f"{_test()} {options['config']}", options["config"] / "seen.json"
+        same = _remembered.setdefault(case, _text(memory)) == _text(memory)
+        try:
+            return _outcome(
+                call,
+                step,
+                case,
+                lambda: same and not several and not sparse and not (is_version and fresh),
+            )
+        finally:
+            if same:
+                _remembered[case] = _text(memory)
 
     return run
+
+
+def _text(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
 
 
 pulling.pull = _recorded_pull(pulling.pull)

@@ -34,7 +34,7 @@ public actor ASRArtifactStore {
         self.keys = Dictionary(keys.map { ($0.id, $0) }) { first, _ in first }
         self.now = now
         try files.createDirectory(at: shelf.incoming, withIntermediateDirectories: true)
-        #if canImport(Darwin)
+        #if !os(Linux)
         var root = shelf.root
         var values = URLResourceValues()
         values.isExcludedFromBackup = true
