@@ -32,7 +32,7 @@ _INSTALLED = os.environ.setdefault("ASRBUILD_TESTS_COREAI", os.environ.get(_CORE
 os.environ[_CORE_AI] = os.path.join(os.environ["ASRBUILD_STATE"], "no-core-ai")
 
 
-#: Files that take long come first, so that no process works on alone at the end.
+#: Slow files come first, so that no process runs alone at the end.
 _LONG = (
     "acceptance/test_readme.py",
     "acceptance/test_install.py",
@@ -48,7 +48,7 @@ _LONG = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The long files first, in this order; all others as they were found."""
+    """Puts the slow files first, in this order; the others keep theirs."""
 
     def place(item: pytest.Item) -> int:
         path = item.path.as_posix()

@@ -1,4 +1,4 @@
-"""``asrbuild`` in forks of one process that has imported everything: alive within milliseconds."""
+"""``asrbuild`` in forks of one process whose imports are done: it starts within milliseconds."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
-#: Read when Python or a library starts: a fork would not see another value.
+#: Variables that Python or a library reads at its start: a fork would not see another value.
 _AT_START = ("PYTHON", "LC_", "LANG", "TZ", "OPENBLAS_", "OMP_", "TF_", "LD_", "ASRBUILD_COREAI")
 _START = dict(os.environ)
 
 
 @functools.cache
 def context() -> ForkServerContext:
-    """Starts processes, each a fork of one server, which has no threads."""
+    """Starts processes as forks of one server without threads."""
     found = multiprocessing.get_context("forkserver")
     found.set_forkserver_preload(["tests.preloaded"])
     now = dict(os.environ)

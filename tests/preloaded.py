@@ -1,4 +1,4 @@
-"""Everything that commands import, for the process whose forks run them (see ``forking``)."""
+"""The imports of all commands, for the process whose forks run them (see ``forking``)."""
 
 from __future__ import annotations
 

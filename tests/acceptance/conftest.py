@@ -23,7 +23,7 @@ FORMATS = ("mlprogram", "neuralnetwork")
 
 @pytest.fixture(scope="package", autouse=True)
 def swift_is_out_of_sight() -> Iterator[None]:
-    """``asrbuild app`` compiles nothing here, which takes a minute: tests/handover/app does it."""
+    """Keeps ``asrbuild app`` from compiling for a minute; tests/handover/app tests that."""
     kept = (
         folder
         for folder in os.environ["PATH"].split(os.pathsep)
@@ -50,10 +50,10 @@ def run_asrbuild(
     timeout: float = 600,
     fresh: bool = False,
 ) -> Finished:
-    """Runs ``asrbuild`` in a process of its own, at a fixed width and without colours.
+    """Runs ``asrbuild`` in another process, at a fixed width and without colours.
 
-    It is a fork, which has the imports behind it, unless it is to be ``fresh`` or the environment
-    has what Python reads when it starts.
+    The process is a fork with finished imports, unless ``fresh`` is set or the environment has
+    variables that Python reads at its start.
     """
     environment = os.environ | {"COLUMNS": "160", "NO_COLOR": "1"} | dict(env or {})
     if fresh or not forking.may_be_forked(environment):

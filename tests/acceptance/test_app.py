@@ -37,7 +37,7 @@ def weights() -> AcousticWeights:
 
 @pytest.fixture(scope="module")
 def artifact(workshop: Workshop) -> Path:
-    """Chunked, half precision, explicit state."""
+    """An artifact with chunks, half precision and explicit states."""
     return workshop.artifact("static", "mlprogram")
 
 

@@ -35,7 +35,7 @@ def sweep(
         *launcher,
         cwd=at,
         env=env,
-        fresh=True,  # launchers start more processes as this one was started
+        fresh=True,  # launchers start processes in the way that this one was started
     )
 
 
