@@ -14,4 +14,4 @@ class Announce(Callback):
 
     def on_multirun_start(self, config: Any, **_: Any) -> None:
         """Writes the facts of the sweep to the folder of its records."""
-        announce(config.hydra)
+        announce(config.hydra, config.tune.returns)

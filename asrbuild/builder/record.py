@@ -24,6 +24,10 @@ def published_overrides(overrides: Sequence[str]) -> list[str]:
     published = []
     for override in overrides:
         key, separator, value = override.partition("=")
+        if not value.startswith(("'", '"', "[", "{")):
+            value = value.replace(
+                "\\:", ":"
+            )  # so that a job of a sweep records what one build does
         name = key.lstrip("+~").split("@")[0]
         if name.startswith(("paths.", "tune.", "hydra")) or name == "decoder.interpreter":
             continue  # folders depend on the machine

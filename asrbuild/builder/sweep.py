@@ -140,9 +140,10 @@ def _tell_all(jobs: list[JobRecord], records: Path, seconds: float) -> None:
     from asrbuild.handover.report.comparison import csv_text, job_rows, swept_columns, write_page
     from asrbuild.handover.report.sweep import print_table
 
-    folder = Path(about(records).folder)
+    sweep = about(records)
+    folder = Path(sweep.folder)
     page, title = folder / PAGE, f"Sweep of {len(jobs)} jobs"
-    table = write_page(page, title, job_rows(jobs), swept_columns(jobs))
+    table = write_page(page, title, job_rows(jobs), swept_columns(jobs), sweep.better)
     with disk_errors("writing the table of the sweep", folder / TABLE):
         (folder / TABLE).write_text(csv_text(table), encoding="utf-8", newline="")
     if os.environ.get(OUTPUT) == _JSON:

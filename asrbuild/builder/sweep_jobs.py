@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,21 +24,30 @@ class About:
         varied: the keys and groups that have several values.
         jobs: number of its jobs; None: only Hydra's sweeper knows it.
         folder: ``hydra.sweep.dir``, the folder of its page.
+        better: figure of ``tune.returns`` -> ``low`` or ``high``, by ``hydra.sweeper.direction``.
     """
 
     varied: tuple[str, ...]
     jobs: int | None
     folder: str
+    better: Mapping[str, str]
 
 
-def announce(hydra: Any) -> None:
-    """Writes the facts of a sweep, from Hydra's section, to the folder of its records."""
+def announce(hydra: Any, returns: Sequence[str]) -> None:
+    """Writes the facts of a sweep to the folder of its records.
+
+    Args:
+        hydra: Hydra's section of the config.
+        returns: the recipe's ``tune.returns``.
+    """
     records = os.environ.get(RECORDS)
     if records is not None:
-        Path(records, _ABOUT).write_text(json.dumps(asdict(_about(hydra))), encoding="utf-8")
+        Path(records, _ABOUT).write_text(
+            json.dumps(asdict(_about(hydra, returns))), encoding="utf-8"
+        )
 
 
-def _about(hydra: Any) -> About:
+def _about(hydra: Any, returns: Sequence[str]) -> About:
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
@@ -50,7 +60,13 @@ def _about(hydra: Any) -> About:
     if jobs is None and all(each.is_discrete_sweep() for each in swept):
         jobs = math.prod(len(list(each.sweep_iterator())) for each in swept)
     varied = tuple(each.key_or_group for each in swept)
-    return About(varied, jobs, str(Path(hydra.sweep.dir).absolute()))
+    direction = hydra.sweeper.get("direction") or ()
+    directions = [direction] * len(returns) if isinstance(direction, str) else direction
+    better = {
+        name: "high" if each == "maximize" else "low"
+        for name, each in zip(returns, directions, strict=False)
+    }
+    return About(varied, jobs, str(Path(hydra.sweep.dir).absolute()), better)
 
 
 def about(records: Path) -> About:
@@ -58,8 +74,8 @@ def about(records: Path) -> About:
     try:
         found = json.loads((records / _ABOUT).read_text("utf-8"))
     except FileNotFoundError:  # the user's configuration has no such callback
-        return About((), None, str(records))
-    return About(tuple(found["varied"]), found["jobs"], found["folder"])
+        return About((), None, str(records), {})
+    return About(**found | {"varied": tuple(found["varied"])})
 
 
 @dataclass(frozen=True)

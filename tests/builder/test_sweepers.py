@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -81,7 +82,7 @@ def test_a_sweep_counts_its_jobs_and_leaves_its_files(swept: tuple[Path, Finishe
 def test_the_remaining_time_follows_the_jobs_after_the_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "about").write_text('{"varied": [], "jobs": 12, "folder": "."}')
+    (tmp_path / "about").write_text('{"varied": [], "jobs": 12, "folder": ".", "better": {}}')
     ends = {0: 1000, 1: 1060, 2: 1180}
     for number, at in ends.items():
         record = tmp_path / f"{number:04d}.json"
@@ -105,6 +106,7 @@ def searched(swept: tuple[Path, Finished]) -> tuple[Path, Finished]:
         "hydra.sweeper.n_jobs=2",
         "hydra.sweeper.storage=sqlite:///study.db",
         "hydra.sweeper.study_name=shapes",
+        "hydra.sweeper.direction=[minimize,maximize]",
         "model=dynamic_to_static",
         "n_steps=16,0",
         "verify=quick",
@@ -126,7 +128,10 @@ def test_optuna_searches_by_the_figures_of_jobs(searched: tuple[Path, Finished])
     states = {(trial.params["n_steps"], trial.state.name) for trial in study.trials}
     assert len(study.trials) == 5
     assert states == {("16", "COMPLETE"), ("0", "FAIL")}
-    assert [direction.name for direction in study.directions] == ["MINIMIZE", "MINIMIZE"]
+    assert [direction.name for direction in study.directions] == ["MINIMIZE", "MAXIMIZE"]
+    page = (folder / "search" / "sweep.html").read_text("utf-8")
+    better = dict(re.findall(r'data-axis="(\w+)" data-scale="\w+" data-better="(\w*)"', page))
+    assert (better["wer"], better["size"], better["latency"]) == ("low", "high", "low")
     (best,) = yaml.safe_load((folder / "search" / RESULTS).read_text())["solutions"]
     (artifact,) = (folder / "artifacts").glob("*/1*")
     size = sum(f.stat().st_size for f in (artifact / "model.mlpackage").rglob("*") if f.is_file())
@@ -195,6 +200,18 @@ def test_an_unknown_figure_is_refused() -> None:
     with pytest.raises(AsrbuildError, match="no figure wer") as raised:
         _returned(["wer"], {"wer": None, "bytes": 3})
     assert raised.value.key == "tune.returns"
+
+
+def test_a_job_of_a_sweep_records_its_overrides_as_a_single_build_does() -> None:
+    from asrbuild.builder.compose import jobs_of
+    from asrbuild.builder.record import published_overrides
+
+    given = ["source.sample.audio=demo:sample.wav", "description='a\\:b'"]
+    jobs = jobs_of(["n_steps=16,32", *given])
+    assert [published_overrides(job) for job in jobs] == [
+        ["n_steps=16", *given],
+        ["n_steps=32", *given],
+    ]
 
 
 def test_the_plan_of_a_sweep_names_shared_stages(tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ import csv
 import io
 import math
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -46,6 +46,8 @@ COLUMNS = (
     Column("devices", "runs on devices", text="{:.0f}"),
     Column("seconds", "build, s", text="{:.1f}", better="low"),
 )
+#: Figure of a sweep's job -> its column, if the names differ.
+_COLUMN_OF = {"package_bytes": "size", "bytes": "size"}
 #: The kind of a row whose package failed its gates.
 _FAILED = "failed its gates"
 
@@ -115,12 +117,17 @@ def artifact_rows(paths: Sequence[Path]) -> list[Row]:
 
 
 def write_page(
-    path: Path, title: str, rows: Sequence[Row], swept: Sequence[Column] = ()
+    path: Path,
+    title: str,
+    rows: Sequence[Row],
+    swept: Sequence[Column] = (),
+    better: Mapping[str, str] | None = None,
 ) -> list[list[str]]:
     """Writes the page; links to the artifacts' own pages are relative to it.
 
     Args:
         swept: columns of the keys that a sweep varies.
+        better: figure of a sweep -> ``low`` or ``high``, if its search has a direction.
 
     Returns:
         The page's table, the headings first.
@@ -129,7 +136,12 @@ def write_page(
         AsrbuildError: the disk refuses.
     """
     compressed = any(row.facts.get("compress", "none") != "none" for row in rows)
-    columns = [column for column in COLUMNS if compressed or column.key != "compress"]
+    searched = {_COLUMN_OF.get(name, name): end for name, end in (better or {}).items()}
+    columns = [
+        replace(column, better=searched.get(column.key, column.better))
+        for column in COLUMNS
+        if compressed or column.key != "compress"
+    ]
     numbers = {column.key for column in swept if column.number}
     entries = [
         Entry(

@@ -396,9 +396,9 @@ WEAK = """([texts, shapes]) => {
     for (const e of document.querySelectorAll(texts)) {
         if (!e.textContent.trim() || !visible(e) || e.matches("svg a")) continue;
         const style = getComputedStyle(e);
-        const colour = channels(e.closest("svg") ? style.fill : style.color).slice(0, 3);
+        const [r, g, b, alpha = 1] = channels(e.closest("svg") ? style.fill : style.color);
         const behind = e.closest("svg") ? ground(e.closest("svg").parentElement) : ground(e);
-        judge(e, [over(colour, behind, Number(style.opacity))], behind, 4.5);
+        judge(e, [over([r, g, b], behind, alpha * Number(style.opacity))], behind, 4.5);
     }
     for (const e of document.querySelectorAll(shapes)) {
         if (!visible(e) && !e.closest("svg")) continue;
