@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 
 from asrbuild.coreai import environment
+
+if TYPE_CHECKING:
+    from tests.acceptance.shared import Sweep
 
 # Test processes share the cores, and their BLAS threads would compete. Set before numpy is
 # imported; commands that tests start inherit it.
@@ -74,3 +78,19 @@ def core_ai(core_ai_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Makes a test's builds use Core AI's runtime as the witness."""
     monkeypatch.setenv(_CORE_AI, str(core_ai_folder))
     return core_ai_folder
+
+
+@pytest.fixture(scope="session")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
+    """Four networks in two shapes and formats, built once."""
+    from tests.acceptance.shared import network_sweep
+
+    return network_sweep(tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def conv(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The second demo model by the place of its front end, built once."""
+    from tests.acceptance.shared import demo_conv
+
+    return demo_conv(tmp_path_factory)

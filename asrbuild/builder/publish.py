@@ -155,7 +155,7 @@ def assemble(
     """
     from asrbuild.artifact.agreement import content_digest_of
     from asrbuild.coreai.asset import open_witness
-    from asrbuild.handover.app.kit import write_kit
+    from asrbuild.handover.app.kit import refusal, write_kit
     from asrbuild.proof.execution import package_function
     from asrbuild.speech.alphabet import Alphabet
     from asrbuild.speech.audio import wav_bytes
@@ -205,8 +205,8 @@ def assemble(
         update={"version": version, "artifact_id": f"{manifest.name}/{version}"}
     )
     _write_reports(staging, manifest, own)
-    if isinstance(manifest, manifest2.Manifest):
-        pass  # the app kit does not read 2.0 yet
+    if refusal(manifest) is not None:
+        pass  # `asrbuild app` names what the kit cannot run
     elif asset:
         with open_witness(package, package_function(manifest)) as wide:
             write_kit(staging, staging, manifest, package=wide)

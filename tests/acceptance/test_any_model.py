@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 import wave
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +32,11 @@ from asrbuild.proof.weaknesses import recorded_gates
 from asrbuild.speech.audio import read_audio
 from asrbuild.speech.rates import count
 from asrbuild.speech.tokens import Tokens
-from tests.acceptance.conftest import Finished, run_asrbuild, run_here
-from tests.architectures.recipes import MODELS, PRONOUNCED, write_recipe
+from tests.acceptance.conftest import run_here
+from tests.acceptance.shared import ENVIRONMENT, NETWORKS, SHORT, Sweep
+from tests.architectures.recipes import MODELS, PRONOUNCED
 from tests.paths import DEMO
 
-#: Real speech, and no more: the whole proof takes a minute.
-SHORT = ("verify.inputs=[sample,second]", "verify.edge_lengths=false")
-ENVIRONMENT = {"ASRBUILD_ARTIFACTS": "a", "ASRBUILD_CACHE": "c", "OPENBLAS_NUM_THREADS": "1"}
 NETWORK = "becomes an ML program"
 ONE_SIZE = r"takes calls of (16 steps|576 samples) only"
 #: Model, shape -> the message that refuses a neural network or another shape; empty: it is built.
@@ -48,49 +46,10 @@ CELLS = {
     else NETWORK
     if form == "neuralnetwork"
     else ""
-    for source in ("hama", "quartznet", "silero", "streaming")
+    for source in NETWORKS
     for shape in ("static", "dynamic")
     for form in ("mlprogram", "neuralnetwork")
 }
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """The finished sweep: its folder, and the record of each cell."""
-
-    folder: Path
-    done: Finished
-    cells: dict[tuple[str, str, str], dict[str, Any]]
-
-    def artifact(self, source: str, shape: str) -> Path:
-        return Path(self.cells[source, shape, "mlprogram"]["path"])
-
-
-@pytest.fixture(scope="module")
-def sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
-    """Four models, whose recipes are drafts with their blanks filled, in two shapes and formats."""
-    folder = tmp_path_factory.mktemp("any")
-    sources = list(dict.fromkeys(source for source, _, _ in CELLS))
-    for source in sources:
-        write_recipe(source, folder / "recipes")
-    done = run_asrbuild(
-        "--config-dir",
-        "recipes",
-        "-m",
-        f"source={','.join(sources)}",
-        "model=static,dynamic",
-        "coreml=mlprogram,neuralnetwork",
-        "coreml.precision=fp32",
-        *SHORT,
-        cwd=folder,
-        env=ENVIRONMENT,
-    )
-    cells = {}
-    for path in folder.glob(".asrbuild/sweeps/*/*.json"):
-        cell = json.loads(path.read_text("utf-8"))
-        given = dict(text.split("=", 1) for text in cell["overrides"])
-        cells[given["source"], given["model"], given["coreml"]] = cell
-    return Sweep(folder, done, cells)
 
 
 def build_again(
@@ -271,12 +230,6 @@ def test_a_reader_of_manifest_2_is_strict(
         return
     with pytest.raises(AsrbuildError, match=message):
         read_manifest(tmp_path)
-
-
-def test_the_app_kit_refuses_the_model_by_name(hama: tuple[Path, Path], tmp_path: Path) -> None:
-    done = run_asrbuild("app", str(hama[1]), "--out", "kit", cwd=tmp_path)
-    assert done.code == 1
-    assert "features none in the package, 320 steps a row, output log_probabilities" in done.err
 
 
 def test_a_network_with_states_streams(sweep: Sweep) -> None:

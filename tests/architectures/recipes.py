@@ -20,6 +20,7 @@ from tests.wheels import fetched
 
 NEMO, KALDI = "{kind: log_mel_nemo, n_mels: 64}", "{kind: fbank_kaldi, n_mels: 40}"
 LETTERS = ("<blank>", " ", *map(chr, range(ord("a"), ord("z") + 1)), "'", "-", ".", ",", "?")
+PIECES = ("<blank>", "▁", "ing", "a", "▁the", *map(chr, range(ord("b"), ord("z") - 1)), "<0xC3>")
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,8 @@ MODELS = {
     "quartznet": Model(
         lambda at: models.quartznet(at / "quartznet.onnx"),
         of_onnx.draft,
-        lambda: LETTERS[:29],
-        ("characters", "first"),
+        lambda: PIECES,
+        ("pieces", "first"),
         NEMO,
     ),
     "streaming": Model(

@@ -17,11 +17,10 @@ from pathlib import Path
 import numpy as np
 
 from asrbuild.artifact import manifest2
-from asrbuild.artifact.calls import Predicts, decoded_tensor
+from asrbuild.artifact.calls import Predicts
 from asrbuild.artifact.integrity import verify_files, write_sums
 from asrbuild.artifact.layout import CONFORMANCE_KIT, README, SUMS, SWIFT_KIT
 from asrbuild.artifact.manifest import Manifest
-from asrbuild.artifact.manifest2 import tokens_of
 from asrbuild.artifact.named_files import file_of
 from asrbuild.artifact.runtime import feature_settings, load_package
 from asrbuild.base.array import Array
@@ -49,32 +48,38 @@ _SWIFT_MINIMUM = {"iOS": "15", "macOS": "12"}
 _WHOLE_STEPS = 16
 
 
+def refusal(manifest: Manifest) -> str | None:
+    """The part of an artifact that the kit's Swift code cannot run; None: it runs all of it."""
+    if not isinstance(manifest, manifest2.Manifest):
+        return None
+    if manifest.model.format == ASSET:
+        return f"an .aimodel with a manifest {manifest.schema_version}"
+    for pair in manifest.state:
+        if pair.initial == "given":
+            return f"the state {pair.output}, which begins with values that an app gives"
+    known = ("features", "samples", "step_count", "step_range", "state")
+    for tensor in manifest.model.inputs:
+        if tensor.meaning not in known:
+            return f"the input {tensor.name}, whose meaning is {tensor.meaning}"
+        if tensor.dtype == "float16":
+            return f"the input {tensor.name} in half precision"
+    if manifest.streaming.functions is not None:
+        return "a stream of several functions of the package"
+    return None
+
+
 def check_kit(manifest: Manifest) -> None:
-    """Raises if the kit's Swift code cannot run an artifact yet.
+    """Raises if the kit's Swift code cannot run an artifact.
 
     Raises:
-        AsrbuildError: its manifest is 2.0.
+        AsrbuildError: naming what it cannot run.
     """
-    if isinstance(manifest, manifest2.Manifest):
+    if (what := refusal(manifest)) is not None:
         raise AsrbuildError(
-            f"{manifest.artifact_id} has manifest {manifest.schema_version} ({_parts(manifest)}), "
-            "which the app kit does not read yet",
+            f"the app kit does not run {manifest.artifact_id}: it has no code for {what}",
             key="schema_version",
             fix="feed the package as its manifest says, as `asrbuild transcribe` does",
         )
-
-
-def _parts(manifest: manifest2.Manifest) -> str:
-    """The parts of the manifest that are new to the kit."""
-    decoded = decoded_tensor(manifest.model.outputs).meaning
-    return ", ".join(
-        [
-            f"features {manifest.features.kind} in the {manifest.features.place}",
-            f"{manifest.rows.steps} steps a row",
-            f"output {decoded}",
-            f"labels {tokens_of(manifest.decoder).kind}",
-        ]
-    )
 
 
 def write_kit(

@@ -8,6 +8,7 @@ asrbuild's own, as KenLM's build_binary writes them in each of its data structur
 from __future__ import annotations
 
 import copy
+import hashlib
 import math
 import os
 import shutil
@@ -32,18 +33,16 @@ from asrbuild.speech.scorer.fit import check_scorer
 from asrbuild.speech.tokens import Vocabulary
 from tests.artifact.numpy_package import network
 from tests.handover.app.swift_decoder import (
-    ABC,
     BYTES,
     FOREIGN,
     HERE,
-    WIDE,
     Case,
     Scorer,
     Tool,
     build_tool,
     difference,
     make_scorers,
-    random_case,
+    random_cases,
     random_rows,
     settings_of,
     spoken_rows,
@@ -73,27 +72,12 @@ def scorers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Scorer]:
 def test_random_cases_are_decoded_as_by_ds_ctcdecoder(
     tool: Tool, scorers: dict[str, Scorer]
 ) -> None:
-    chance = np.random.default_rng(15)
-    alphabets = (ENGLISH, ABC, WIDE, BYTES)
-    cases: list[Case] = []
-    for _ in range(CASES):
-        name = str(chance.choice([*scorers, "none", "none", "none"]))
-        scorer = scorers.get(name)
-        alphabet = alphabets[int(chance.integers(4))] if scorer is None else scorer.alphabet
-        case = random_case(chance, scorer, alphabet)
-        if name == "foreign":
-            # The same rows in the order of the vocabulary: the blank first, the boundary last.
-            rows = case["p"]
-            case["p"] = np.concatenate(
-                [rows[:, -1:] * 0.75, rows[:, -1:] * 0.25, rows[:, :-1]], axis=1
-            )
-        tokens = 4 if name == "foreign" else alphabets.index(alphabet)
-        cases.append(case | {"tokens": tokens})
-    answers = tool.decode(cases, (*alphabets, FOREIGN))
+    cases, alphabets = random_cases(scorers, CASES)
+    answers = tool.decode(cases, alphabets)
     decoders: dict[int, DeepSpeechDecoder] = {}
     crashed, wrong = 0, []
     for number, (case, answer) in enumerate(zip(cases, answers, strict=True)):
-        tokens = (*alphabets, FOREIGN)[case["tokens"]]
+        tokens = alphabets[case["tokens"]]
         inner = decoders.get(case["tokens"])
         if inner is None:
             inner = DeepSpeechDecoder(settings_of(case), alphabet_of(tokens), 0.02, processes=1)
@@ -328,11 +312,15 @@ def test_a_damaged_scorer_is_an_error_and_never_ends_the_program(
     assert 0 < refused < names.count("")
 
 
-def test_the_manifest_is_followed_whole_or_refused(tool: Tool, scorers: dict[str, Scorer]) -> None:
+def test_the_manifest_is_followed_whole_or_refused(
+    tool: Tool, scorers: dict[str, Scorer], tmp_path: Path
+) -> None:
     chance = np.random.default_rng(6)
     probing = scorers["probing"]
     manifest = copy.deepcopy(MANIFEST)
-    entry = {"path": "probing.scorer", "role": "scorer", "sha256": "0" * 64}
+    sound = probing.path.read_bytes()
+    digest = hashlib.sha256(sound).hexdigest()
+    entry = {"path": "probing.scorer", "role": "scorer", "sha256": digest}
     manifest["files"].append(entry | {"bytes": probing.path.stat().st_size})
     section = {
         "type": "ds_ctcdecoder",
@@ -341,7 +329,7 @@ def test_the_manifest_is_followed_whole_or_refused(tool: Tool, scorers: dict[str
         "cutoff_prob": 0.99,
         "cutoff_top_n": 20,
         "hot_words": {"cat": 3.0},
-        "scorer": {"path": "probing.scorer", "sha256": "0" * 64, "lm_alpha": 1.7, "lm_beta": 0.3},
+        "scorer": {"path": "probing.scorer", "sha256": digest, "lm_alpha": 1.7, "lm_beta": 0.3},
     }
     manifest["decoder"] |= section
     manifests = [manifest]
@@ -396,6 +384,10 @@ def test_the_manifest_is_followed_whole_or_refused(tool: Tool, scorers: dict[str
         words = DecoderSettings("ds_ctcdecoder", 50, 0.99, 20, probing.path, 1.7, 0.3, {"mat": 9.0})
         with open_decoder(words, ENGLISH, 20.0) as decoder:
             assert difference(boosted, decoder.decode(rows)) == ""
+    # One weight of the language model is another: the file is sound, and not the manifest's.
+    changed_scorer = tmp_path / "changed.scorer"
+    changed_scorer.write_bytes(sound[: len(sound) // 3] + b"\x3f" + sound[len(sound) // 3 + 1 :])
+    assert changed_scorer.read_bytes() != sound
     refusals = {
         (0, None): "probing.scorer",
         (1, probing.path): "uses no scorer",
@@ -406,7 +398,8 @@ def test_the_manifest_is_followed_whole_or_refused(tool: Tool, scorers: dict[str
         (7, probing.path): "cannot spell",
         (8, probing.path): "cutoff_prob",
         (9, probing.path): "the blank is 5",
-        (10, probing.path): "bytes, that of the manifest",
+        (10, probing.path): "is not probing.scorer of the manifest: it has ",
+        (0, changed_scorer): "is not probing.scorer of the manifest: its SHA-256 is ",
     }
     refused = tool.decode([case(*each) for each in refusals], (), manifests)
     for expected, answer in zip(refusals.values(), refused, strict=True):

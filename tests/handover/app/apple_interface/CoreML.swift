@@ -146,3 +146,56 @@ extension MLModel {
         options: MLPredictionOptions = MLPredictionOptions()
     ) async throws -> any MLFeatureProvider { fatalError() }
 }
+
+@available(macOS 14, iOS 17, *)
+public enum MLComputeDevice {
+    case cpu(MLCPUComputeDevice)
+    case gpu(MLGPUComputeDevice)
+    case neuralEngine(MLNeuralEngineComputeDevice)
+}
+@available(macOS 14, iOS 17, *)
+public final class MLCPUComputeDevice {}
+@available(macOS 14, iOS 17, *)
+public final class MLGPUComputeDevice {}
+@available(macOS 14, iOS 17, *)
+public final class MLNeuralEngineComputeDevice {}
+
+@available(macOS 14.4, iOS 17.4, *)
+public struct MLComputePlan: @unchecked Sendable {
+    public struct DeviceUsage {
+        public var supported: [MLComputeDevice] { [] }
+        public var preferred: MLComputeDevice { fatalError() }
+    }
+    public struct Cost { public var weight: Double { 0 } }
+    public var modelStructure: MLModelStructure { fatalError() }
+    public static func load(
+        contentsOf url: URL, configuration: MLModelConfiguration
+    ) async throws -> MLComputePlan { fatalError() }
+    public func estimatedCost(of operation: MLModelStructure.Program.Operation) -> Cost? { nil }
+    public func deviceUsage(for operation: MLModelStructure.Program.Operation) -> DeviceUsage? { nil }
+    public func deviceUsage(for layer: MLModelStructure.NeuralNetwork.Layer) -> DeviceUsage? { nil }
+}
+@available(macOS 14.4, iOS 17.4, *)
+public enum MLModelStructure {
+    case neuralNetwork(NeuralNetwork)
+    case program(Program)
+    case unsupported
+    public struct NeuralNetwork {
+        public struct Layer {
+            public var name: String { "" }
+            public var type: String { "" }
+        }
+        public var layers: [Layer] { [] }
+    }
+    public struct Program {
+        public struct Function { public var block: Block { fatalError() } }
+        public struct Block { public var operations: [Operation] { [] } }
+        public struct NamedValueType { public var name: String { "" } }
+        public struct Operation {
+            public var operatorName: String { "" }
+            public var outputs: [NamedValueType] { [] }
+            public var blocks: [Block] { [] }
+        }
+        public var functions: [String: Function] { [:] }
+    }
+}

@@ -37,6 +37,9 @@ extension Command {
         let length = Double(wave.count) / Double(wave.sampleRate)
         print("package    \(timings.calls) calls, \(milliseconds(timings.seconds))")
         print("           the longest \(milliseconds(timings.longest))")
+        let decoding = await utterance.decoding
+        print("decoder    \(decoding.calls) calls, \(milliseconds(decoding.seconds))")
+        print("           the longest \(milliseconds(decoding.longest))")
         print("whole      \(milliseconds(elapsed)) for \(hundredths(length)) s of sound")
         print("           \(hundredths(elapsed / length)) of real time: \(text)")
     }

@@ -133,12 +133,7 @@ struct Options {
 
     /// The transcriber of an artifact, with its scorer where one is used.
     func transcriber(_ artifact: ASRArtifact, _ model: any ASRAcousticModel) throws -> ASRTranscriber {
-        let choice = try decoder()
-        let path = choice == .greedy ? nil : artifact.manifest.decoder.scorer?.path
-        let scorer = try path.map { try ASRScorer(contentsOf: artifact.file($0)) }
-        return try ASRTranscriber(
-            manifest: artifact.manifest, model: model, decoder: choice, scorer: scorer
-        )
+        try ASRTranscriber(artifact, model: model, decoder: decoder())
     }
 
     /// The value of an option that must be there.

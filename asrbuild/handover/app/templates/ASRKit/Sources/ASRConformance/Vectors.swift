@@ -57,11 +57,14 @@ public struct ASRVectors: Sendable {
     public struct RecordedCall: Decodable, Sendable {
         /// The call.
         public let call: ASRCall
+        /// The rows of the recording that it gives.
+        public let rows: Range<Int>
         /// Whether the state after it is to be compared.
         public let stateValid: Bool
 
         enum CodingKeys: String, CodingKey {
-            case first, steps, size
+            case first, steps, size, rows
+            case firstRow = "first_row"
             case stateValid = "state_valid"
         }
 
@@ -73,6 +76,13 @@ public struct ASRVectors: Sendable {
                 steps: try fields.decode(Int.self, forKey: .steps),
                 size: try fields.decode(Int.self, forKey: .size)
             )
+            // Of manifests 1.x, a row for each step.
+            let row = try fields.decodeIfPresent(Int.self, forKey: .firstRow) ?? call.first
+            let count = try fields.decodeIfPresent(Int.self, forKey: .rows) ?? call.steps
+            guard row >= 0, count >= 0 else {
+                throw ASRError.contradiction("a call with \(count) rows from row \(row) on")
+            }
+            rows = row..<row + count
             stateValid = try fields.decode(Bool.self, forKey: .stateValid)
         }
     }
@@ -125,7 +135,21 @@ public struct ASRVectors: Sendable {
 
     /// The samples of a recording.
     package func samples(_ recording: Recording) throws -> [Int16] {
-        try wav(Data(contentsOf: folder.appendingPathComponent(recording.audio)))
+        // A WAV file without samples is no recording to a reader.
+        guard recording.samples > 0 else { return [] }
+        return try wav(contentsOf: folder.appendingPathComponent(recording.audio))
+    }
+
+    /// The step whose array the package takes; nil where it takes samples.
+    package var fedStep: String? {
+        steps.map(\.name).first { $0 == "windows" || $0 == "features" }
+    }
+
+    /// What the package takes of a recording, a row for each step.
+    package func fed(_ recording: Recording, _ manifest: ASRManifest) throws -> ASRRows {
+        if let step = fedStep { return try rows(recording, step) }
+        let scale = Float(manifest.audio.sampleScale)
+        return ASRRows(width: 1, values: try samples(recording).map { Float($0) * scale })
     }
 
     /// The limit of one measure of a step.
@@ -182,22 +206,8 @@ package struct Npy: Sendable {
 }
 
 /// The samples of an int16 mono WAV file.
-package func wav(_ data: Data) throws -> [Int16] {
-    let bytes = [UInt8](data)
-    func number(_ at: Int, _ count: Int) -> Int {
-        (0..<count).reduce(0) { $0 | Int(bytes[at + $1]) << (8 * $1) }
-    }
-    var at = 12
-    while at + 8 <= bytes.count {
-        let size = number(at + 4, 4)
-        if Array(bytes[at..<at + 4]) == Array("data".utf8), at + 8 + size <= bytes.count {
-            return Swift.stride(from: at + 8, to: at + 8 + size - 1, by: 2).map {
-                Int16(truncatingIfNeeded: number($0, 2))
-            }
-        }
-        at += 8 + size + size % 2
-    }
-    throw ASRError.unreadable("a WAV file without samples")
+package func wav(contentsOf url: URL) throws -> [Int16] {
+    try ASRWaveFile(contentsOf: url).samples().map(pcm)
 }
 
 /// The largest difference of two arrays; infinite where one has more values.

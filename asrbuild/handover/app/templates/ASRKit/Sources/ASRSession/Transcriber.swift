@@ -1,4 +1,5 @@
 import ASRCore
+import Foundation
 
 /// Transcribes utterances with a package as its manifest specifies.
 public struct ASRTranscriber: Sendable {
@@ -68,6 +69,8 @@ public actor ASRUtterance {
     private var features: ASRFeatureStream
     private var acoustic: ASRAcousticStream
     private var decoder: ASRDecoder
+    /// What the decoder took so far: a call for each one of the package, and one for the words.
+    public private(set) var decoding = ASRTimings()
     private var ending = false
     private var busy = false
     private var queue: [CheckedContinuation<Void, Never>] = []
@@ -104,7 +107,7 @@ public actor ASRUtterance {
             ending = true
         }
         try await advance()
-        return try decoder.transcription
+        return try timed { try decoder.transcription }
     }
 
     private func advance() async throws {
@@ -116,8 +119,15 @@ public actor ASRUtterance {
                 throw error
             }
             acoustic.accept(answer, to: request)
-            _ = try decoder.feed(acoustic.take())
+            let rows = acoustic.take()
+            _ = try timed { try decoder.feed(rows) }
         }
+    }
+
+    private func timed<Result>(_ work: () throws -> Result) rethrows -> Result {
+        let start = ProcessInfo.processInfo.systemUptime
+        defer { decoding.add(ProcessInfo.processInfo.systemUptime - start) }
+        return try work()
     }
 
     /// Waits for the calls before: an actor takes up another one whenever one waits for the model.

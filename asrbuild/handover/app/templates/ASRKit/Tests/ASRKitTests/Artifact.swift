@@ -29,6 +29,48 @@ struct Artifact {
         try vectors.rows(recording, name)
     }
 
+    /// What the package takes of a recording: windows of MFCC, other features, or samples.
+    func fed(_ recording: Recording) throws -> ASRRows { try vectors.fed(recording, manifest) }
+
+    /// Whether text comes before the end: calls are parts of an utterance, and features are as well.
+    func textComesEarly() throws -> Bool {
+        let features = try ASRFeatures(manifest)
+        let waits = features.kind == .whisper || features.kind == .nemo && features.normalized
+        return manifest.streaming.mode == .chunked && (features.inPackage || !waits)
+    }
+
+    /// The manifest without what 2.0 adds: a row for each step, and no context.
+    var plain: ASRManifest {
+        var manifest = self.manifest
+        (manifest.rows, manifest.context) = (nil, nil)
+        for index in manifest.state.indices { manifest.state[index].initial = .zeros }
+        return manifest
+    }
+
+    /// The plain manifest of a package that takes calls of any size up to the largest.
+    func taking(_ most: Int) throws -> ASRManifest {
+        var manifest = plain
+        let name = try Laid.fed(manifest).name
+        for index in manifest.model.inputs.indices where manifest.model.inputs[index].name == name {
+            let axes = manifest.model.inputs[index].shape
+            let time = axes.firstIndex { ["steps", "samples", "rows"].contains($0.name) } ?? 1
+            manifest.model.inputs[index].shape[time].enumerated = nil
+            manifest.model.inputs[index].shape[time].min = 1
+            manifest.model.inputs[index].shape[time].max = most
+        }
+        return manifest
+    }
+
+    /// The manifest with another alphabet, and a row for each step.
+    func spelling(_ alphabet: [String], utf8: Bool = false) -> ASRManifest {
+        var manifest = plain
+        manifest.decoder.kind = nil
+        manifest.decoder.alphabet = alphabet
+        manifest.decoder.blankIndex = alphabet.count
+        manifest.decoder.utf8 = utf8
+        return manifest
+    }
+
     func samples(_ recording: Recording) throws -> [Int16] { try vectors.samples(recording) }
 
     func limit(_ step: String, _ measure: String) throws -> Float {

@@ -29,10 +29,7 @@ final class DecoderTests: XCTestCase {
     }
 
     func testRepeatsMergeUnlessABlankPartsThem() throws {
-        var manifest = try Artifact().manifest
-        manifest.decoder.alphabet = [" ", "a", "b"]
-        manifest.decoder.blankIndex = 3
-        manifest.decoder.utf8 = false
+        let manifest = try Artifact().spelling([" ", "a", "b"])
         XCTAssertEqual(try decode([3, 1, 1, 3, 1, 2, 2, 3, 3], manifest).text, "aab")
         XCTAssertEqual(try decode([], manifest).words, [])
         XCTAssertEqual(try decode([0, 3, 0], manifest).words, [])
@@ -50,10 +47,9 @@ final class DecoderTests: XCTestCase {
     }
 
     func testBytesBecomeText() throws {
-        var manifest = try Artifact().manifest
-        manifest.decoder.alphabet = (1..<256).map { String(UnicodeScalar(UInt8($0))) }
-        manifest.decoder.blankIndex = 255
-        manifest.decoder.utf8 = true
+        var manifest = try Artifact().spelling(
+            (1..<256).map { String(UnicodeScalar(UInt8($0))) }, utf8: true
+        )
         let path = Array("é 日".utf8).map { Int($0) - 1 }
         let found = try decode(path, manifest)
         XCTAssertEqual(found.text, "é 日")
@@ -65,10 +61,9 @@ final class DecoderTests: XCTestCase {
 
     /// Bytes in any order: the text so far is what decoding all of them at once gives.
     func testTextInPiecesEqualsTextAtOnce() throws {
-        var manifest = try Artifact().manifest
-        manifest.decoder.alphabet = (1..<256).map { String(UnicodeScalar(UInt8($0))) }
-        manifest.decoder.blankIndex = 255
-        manifest.decoder.utf8 = true
+        let manifest = try Artifact().spelling(
+            (1..<256).map { String(UnicodeScalar(UInt8($0))) }, utf8: true
+        )
         let kinds: [UInt8] = [0x61, 0x20, 0x80, 0xbf, 0xc3, 0xe2, 0x82, 0xac, 0xf0, 0x9f, 0xff, 0xed, 0xa0]
         var random = SystemRandomNumberGenerator()
         for _ in 0..<200 {
@@ -89,18 +84,15 @@ final class DecoderTests: XCTestCase {
     }
 
     func testTheFirstOfEqualClassesIsTaken() throws {
-        var manifest = try Artifact().manifest
-        manifest.decoder.alphabet = [" ", "a", "b"]
-        manifest.decoder.blankIndex = 3
-        manifest.decoder.utf8 = false
+        let manifest = try Artifact().spelling([" ", "a", "b"])
         var decoder = try ASRDecoder(.greedy, manifest)
         XCTAssertEqual(try decoder.feed(ASRRows(width: 4, values: [0.1, 0.4, 0.4, 0.1])), "a")
     }
 
     /// Twenty minutes in pieces of one step: the work of a step does not grow with the text.
     func testALongRecordingIsDecodedInLinearTime() throws {
-        let manifest = try Artifact().manifest
-        let classes = manifest.decoder.blankIndex! + 1
+        let manifest = try Artifact().spelling([" ", "a", "b"])
+        let classes = 4
         let rows = (0..<6).map { step in
             var values = [Float](repeating: 0, count: classes)
             values[step % 2 == 0 ? classes - 1 : step % (classes - 1)] = 1
@@ -114,9 +106,9 @@ final class DecoderTests: XCTestCase {
     }
 
     func testAnotherNumberOfClassesIsRefused() throws {
-        let manifest = try Artifact().manifest
+        let manifest = try Artifact().spelling([" ", "a", "b"])
         var decoder = try ASRDecoder(.greedy, manifest)
-        let classes = manifest.decoder.blankIndex!
+        let classes = 3
         XCTAssertThrowsError(
             try decoder.feed(ASRRows(width: classes, values: [Float](repeating: 0, count: classes)))
         )

@@ -61,7 +61,7 @@ final class FailureTests: XCTestCase {
             manifest: artifact.manifest, model: Scripted(artifact.manifest), decoder: .greedy
         ).transcribe(samples)
         let names = artifact.manifest.model.outputs.filter {
-            $0.meaning == .probabilities || $0.meaning == .state
+            [.probabilities, .logProbabilities, .logits, .state].contains($0.meaning)
         }.map(\.name)
         for name in names {
             for value in [Float.nan, .infinity] {
@@ -91,14 +91,9 @@ final class FailureTests: XCTestCase {
 
     /// Every recommendation of a size that the package does not take.
     func testMoreStepsThanOneCallTakesAreRefused() async throws {
-        var manifest = try Artifact().manifest
+        var manifest = try Artifact().taking(7)
         manifest.streaming.stepsPerChunk = nil
-        let index = try XCTUnwrap(manifest.model.inputs.firstIndex { $0.meaning == .features })
-        manifest.model.inputs[index].shape[1].enumerated = nil
-        manifest.model.inputs[index].shape[1].min = 1
-        manifest.model.inputs[index].shape[1].max = 7
-        let shape = manifest.model.inputs[index].shape
-        let width = shape[2].default * shape[3].default
+        let width = try Laid.fed(manifest).width
         var stream = try ASRAcousticStream(model: Scripted(manifest), manifest: manifest)
         _ = try await stream.feed(ASRRows(width: width, values: [Float](repeating: 0, count: 7 * width)))
         let rows = try await stream.finish()
@@ -109,7 +104,7 @@ final class FailureTests: XCTestCase {
 
     /// A package that takes an utterance whole and sets no bound fills the memory with none.
     func testAnUtteranceWithoutABoundIsRefusedBeforeItFillsTheMemory() throws {
-        var manifest = try Artifact().manifest
+        var manifest = try Artifact().plain
         manifest.streaming.mode = .whole
         manifest.streaming.stepsPerChunk = nil
         var stream = try ASRAcousticStream(model: Scripted(manifest), manifest: manifest)
@@ -126,12 +121,11 @@ final class FailureTests: XCTestCase {
 
     /// A whole utterance of one step more than a call holds is two calls, of exactly one call one.
     func testALongWholeUtteranceIsCutIntoCalls() async throws {
-        var manifest = try Artifact().manifest
-        let chunk = try XCTUnwrap(manifest.streaming.stepsPerChunk ?? 16)
+        let chunk = 16
+        var manifest = try Artifact().taking(chunk)
         manifest.streaming.stepsPerChunk = chunk
         manifest.streaming.mode = .whole
-        let features = try XCTUnwrap(manifest.model.inputs.first { $0.meaning == .features })
-        let width = features.shape[2].default * features.shape[3].default
+        let width = try Laid.fed(manifest).width
         for (steps, expected) in [(chunk, [chunk]), (chunk + 1, [chunk, 1])] {
             var stream = try ASRAcousticStream(model: Scripted(manifest), manifest: manifest)
             let windows = ASRRows(width: width, values: [Float](repeating: 0, count: steps * width))

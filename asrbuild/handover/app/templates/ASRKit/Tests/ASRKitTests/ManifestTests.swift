@@ -43,7 +43,9 @@ final class ManifestTests: XCTestCase {
 
     func testANewerMinorVersionMayHaveMoreKeys() throws {
         var object = try raw()
-        let (major, minor) = try XCTUnwrap(version(ASRManifest.supportedSchemaVersions[0]))
+        let own = try XCTUnwrap(version(try read(object).schemaVersion))
+        let supported = ASRManifest.supportedSchemaVersions.compactMap(version)
+        let (major, minor) = try XCTUnwrap(supported.first { $0.0 == own.0 })
         object["weather"] = ["rain": true]
         var audio = try XCTUnwrap(object["audio"] as? [String: Any])
         audio["volume"] = 11

@@ -40,8 +40,9 @@ final class Scripted: ASRAcousticModel, @unchecked Sendable {
         _ inputs: [String: ASRTensor], state: (any ASRModelState)?
     ) async throws -> [String: ASRTensor] {
         let pairs = manifest.state.filter { $0.kind == .explicit }
+        let first = pairs.first.flatMap { inputs[$0.input]?.values.first } ?? 0
         let number = lock.withLock {
-            begun.append(pairs.first.flatMap { inputs[$0.input]?.values.first } ?? 0)
+            begun.append(first)
             return begun.count - 1
         }
         await Task.yield()
@@ -50,15 +51,22 @@ final class Scripted: ASRAcousticModel, @unchecked Sendable {
             let given = inputs[pair.input]!
             outputs[pair.output] = ASRTensor(shape: given.shape, values: given.values.map { $0 + 1 })
         }
-        let features = manifest.model.inputs.first { $0.meaning == .features }!
-        let described = manifest.model.outputs.first { $0.meaning == .probabilities }!
-        let size = inputs[features.name]!.shape[1], classes = described.shape.last!.default
-        // A blank, then a label: a character for every other step.
-        let values = (0..<size * classes).map { index -> Float in
-            let (step, label) = (index / classes, index % classes)
-            return label == (step % 2 == 0 ? classes - 1 : 1) ? 1 : 0
+        let (fed, decoded) = (try Laid.fed(manifest), try Laid.decoded(manifest))
+        let size = RowCount(manifest).of(inputs[fed.name]!.values.count / fed.width)
+        // A blank, then a label: a character for every other row. Calls of one row count by their state.
+        let before = size == 1 ? Int(first) : 0
+        let blank = manifest.decoder.blankIndex ?? decoded.classes - 1
+        let label = decoded.classes > 2 ? (blank + 2) % decoded.classes : 0
+        let (likely, never): (Float, Float) = switch decoded.meaning {
+        case .probabilities: (1, 0)
+        case .logProbabilities: (0, -90)
+        default: (60, -60)
         }
-        outputs[described.name] = ASRTensor(shape: [size, 1, classes], values: values)
+        let values = (0..<size * decoded.width).map { index -> Float in
+            let (row, at) = (index / decoded.width, index % decoded.width)
+            return at == ((row + before) % 2 == 0 ? blank : label) ? likely : never
+        }
+        outputs[decoded.name] = ASRTensor(shape: decoded.shape(size), values: decoded.lay(values, size))
         return try change(number, outputs)
     }
 }
@@ -67,7 +75,7 @@ extension ASRAcousticStream {
     /// The rows of the first recording of an artifact.
     mutating func finish(after artifact: Artifact) async throws -> ASRRows {
         let recording = try XCTUnwrap(artifact.vectors.recordings.first)
-        var rows = try await feed(try artifact.rows(recording, "windows"))
+        var rows = try await feed(try artifact.fed(recording))
         rows.append(try await finish())
         return rows
     }

@@ -9,8 +9,10 @@ final class StreamingTests: XCTestCase {
     func testCallsStatesAndRowsAreThoseOfTheKit() async throws {
         let artifact = try Artifact()
         for recording in artifact.vectors.recordings {
-            let windows = try artifact.rows(recording, "windows")
-            for piece in [1, 5, 16, 17, 1000] {
+            let windows = try artifact.fed(recording)
+            // A sample is a step of its own.
+            let factor = windows.width == 1 ? 997 : 1
+            for piece in [1, 5, 16, 17, 1000].map({ factor * $0 }) {
                 let replay = artifact.replay(recording)
                 var stream = try ASRAcousticStream(model: replay, manifest: artifact.manifest)
                 let rows = try artifact.rows(recording, "probabilities")
@@ -20,8 +22,13 @@ final class StreamingTests: XCTestCase {
                 }
                 found.append(try await stream.finish())
                 XCTAssertEqual(stream.calls, recording.calls.map(\.call))
-                XCTAssertEqual(found, rows, "\(recording.name) in pieces of \(piece)")
                 XCTAssertFalse(found.values.contains { $0.isNaN })
+                // Logarithms and their exponentials are rounded.
+                let exact = try Laid.decoded(artifact.manifest).meaning == .probabilities
+                XCTAssertLessThanOrEqual(
+                    largestError(found.values, rows.values), exact ? 0 : 1e-6,
+                    "\(recording.name) in pieces of \(piece)"
+                )
                 try checkCarried(stream, artifact, recording)
             }
         }
@@ -32,7 +39,8 @@ final class StreamingTests: XCTestCase {
     ) throws {
         let explicit = artifact.manifest.state.filter { $0.kind == .explicit }
         guard let last = recording.calls.last else {
-            XCTAssertTrue(stream.carried.values.allSatisfy { $0.values.allSatisfy { $0 == 0 } })
+            let zeros = explicit.filter { $0.initial == .zeros }.compactMap { stream.carried[$0.output] }
+            XCTAssertTrue(zeros.allSatisfy { $0.values.allSatisfy { $0 == 0 } })
             return
         }
         XCTAssertTrue(last.stateValid)
@@ -50,7 +58,7 @@ final class StreamingTests: XCTestCase {
         for _ in 0..<2 {
             let replay = artifact.replay(recording)
             var stream = try ASRAcousticStream(model: replay, manifest: artifact.manifest)
-            _ = try await stream.feed(try artifact.rows(recording, "windows"))
+            _ = try await stream.feed(try artifact.fed(recording))
             _ = try await stream.finish()
             let made = await replay.made
             XCTAssertEqual(made, recording.calls.count)

@@ -23,6 +23,9 @@ final class TranscriberTests: XCTestCase {
                 partial = try await utterance.push(Array(samples[start..<end]))
             }
             let found = try await utterance.finish()
+            let decoding = await utterance.decoding
+            XCTAssertEqual(decoding.calls, recording.calls.count + 1)
+            XCTAssertTrue(0 <= decoding.longest && decoding.longest <= decoding.seconds)
             XCTAssertTrue(found.text.hasPrefix(partial), "'\(partial)' of '\(found.text)'")
             try expect(found, recording, times: 1e-9, confidence: 1e-6)
         }
@@ -42,13 +45,16 @@ final class TranscriberTests: XCTestCase {
                 let file = folder.appendingPathComponent("\(name).npy")
                 try Npy.data(rows.values, shape: [rows.count] + inner).write(to: file)
             }
-            let settings = frontEnd.features
             let samples = try artifact.samples(recording)
-            try save("mfcc", frontEnd.frames(of: samples), [settings.coefficients])
+            if artifact.vectors.steps.contains(where: { $0.name == "mfcc" }) {
+                try save("mfcc", frontEnd.frames(of: samples), [frontEnd.features.coefficients])
+            }
             var features = ASRFeatureStream(frontEnd)
             var windows = try features.push(samples)
             windows.append(try features.finish())
-            try save("windows", windows, [2 * settings.context + 1, settings.coefficients])
+            if let step = artifact.vectors.fedStep {
+                try save(step, windows, Array(try artifact.vectors.array(recording, step).shape.dropFirst()))
+            }
             let model = try await runner(artifact, recording)
             var stream = try ASRAcousticStream(model: model, manifest: artifact.manifest)
             var rows = try await stream.feed(windows)
@@ -92,7 +98,7 @@ final class TranscriberTests: XCTestCase {
     func testCoreMLSaysTheWordsOfTheKit() async throws {
         let artifact = try Artifact()
         for recording in artifact.vectors.recordings {
-            let windows = try artifact.rows(recording, "windows")
+            let windows = try artifact.fed(recording)
             let model = try await runner(artifact, recording)
             var stream = try ASRAcousticStream(model: model, manifest: artifact.manifest)
             var rows = try await stream.feed(windows)
@@ -122,7 +128,7 @@ final class TranscriberTests: XCTestCase {
             let url = artifact.folder.appendingPathComponent(manifest.model.package)
             let model = try await ASRCoreMLModel(contentsOf: url, manifest: manifest, keep: Self.keep)
             var stream = try ASRAcousticStream(model: model, manifest: manifest)
-            var rows = try await stream.feed(try artifact.rows(recording, "windows"))
+            var rows = try await stream.feed(try artifact.fed(recording))
             rows.append(try await stream.finish())
             let limit = try artifact.limit("probabilities", "max_abs_error")
             XCTAssertLessThanOrEqual(largestError(rows.values, expected.values), limit, function.name)

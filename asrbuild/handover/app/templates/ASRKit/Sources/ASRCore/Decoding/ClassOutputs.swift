@@ -3,13 +3,17 @@ import Foundation
 extension ASRRows {
     /// The rows as probabilities, whatever the network was trained to give.
     ///
+    /// A single number, as a detector of voice gives, is a class of its own against all else: rows of
+    /// one value become rows of two.
+    ///
     /// - Parameter meaning: log probabilities are natural logarithms; logits go through a softmax.
     /// - Throws: `ASRError.badOutput` for log probabilities whose rows do not add up to 1.
     public func probabilities(from meaning: ASRManifest.Tensor.Meaning) throws -> ASRRows {
-        guard meaning != .probabilities else { return self }
-        guard meaning == .logits || meaning == .logProbabilities else {
+        guard [.probabilities, .logits, .logProbabilities].contains(meaning) else {
             throw ASRError.unsupported("rows of \(meaning.rawValue) as probabilities")
         }
+        guard width > 1 else { return againstAllElse(meaning) }
+        guard meaning != .probabilities else { return self }
         var made: [Float] = []
         made.reserveCapacity(values.count)
         for row in 0..<count {
@@ -24,6 +28,15 @@ extension ASRRows {
             made += raised.map { Float(meaning == .logits ? $0 / sum : $0) }
         }
         return ASRRows(width: width, values: made)
+    }
+
+    private func againstAllElse(_ meaning: ASRManifest.Tensor.Meaning) -> ASRRows {
+        let made = values.flatMap { value -> [Float] in
+            let raised = meaning == .probabilities ? Double(value) : exp(min(Double(value), 80))
+            let one = meaning == .logits ? raised / (1 + raised) : raised
+            return [Float(one), Float(1 - one)]
+        }
+        return ASRRows(width: 2, values: made)
     }
 
     /// Refuses rows that are not finite probabilities which add up to 1 within 1 %.

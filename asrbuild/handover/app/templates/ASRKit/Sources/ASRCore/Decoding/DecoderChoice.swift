@@ -58,7 +58,7 @@ extension ASRDecoder {
             case (nil, .some):
                 throw ASRError.unsupported("a scorer, which the manifest does not name; choose .beam()")
             case (let named?, let scorer?):
-                try scorer.check(manifest.files.first { $0.path == named.path }?.bytes)
+                try scorer.check(named, of: manifest)
             case (nil, nil): break
             }
             guard section.type != .greedy else {

@@ -64,16 +64,14 @@ public struct ASRAcousticStream: Sendable {
     public init(model: any ASRAcousticModel, manifest: ASRManifest) throws {
         self.model = model
         self.manifest = manifest
-        fed = try Laid(only(manifest.model.inputs, [.features, .samples]), otherwise: 1)
-        decoded = try Laid(
-            only(manifest.model.outputs, [.probabilities, .logProbabilities, .logits]), otherwise: 0
-        )
+        fed = try Laid.fed(manifest)
+        decoded = try Laid.decoded(manifest)
         rows = RowCount(manifest)
         let context = manifest.context
         (left, right) = (context?.leftSteps ?? 0, context?.rightSteps ?? 0)
         trimmed = context?.trimmed ?? false
         waiting = ASRRows(width: fed.width)
-        ready = ASRRows(width: decoded.width)
+        ready = ASRRows(width: decoded.classes)
         if trimmed {
             (begin, end) = (left, left)
             passed = -left
@@ -178,7 +176,7 @@ extension ASRAcousticStream {
 
     /// The probabilities since the last time.
     package mutating func take() -> ASRRows {
-        defer { ready = ASRRows(width: decoded.width) }
+        defer { ready = ASRRows(width: decoded.classes) }
         return ready
     }
 
@@ -326,95 +324,4 @@ extension ASRAcousticStream {
     package mutating func failed() {
         lost = kept != nil
     }
-}
-
-/// How many rows a call has; in manifests 1.x one for each step.
-private struct RowCount: Sendable {
-    let steps: Int
-    let add: Int
-    let most: Int?
-    /// Context before a call that has no rows of its own.
-    private let inside: Int
-
-    init(_ manifest: ASRManifest) {
-        steps = max(1, manifest.rows?.steps ?? 1)
-        add = manifest.rows?.add ?? 0
-        most = manifest.rows?.most
-        let context = manifest.context
-        inside = context?.trimmed == true ? context?.leftSteps ?? 0 : 0
-    }
-
-    func of(_ count: Int) -> Int {
-        let found = max(0, (count + add) / steps)
-        return most.map { min($0, found) } ?? found
-    }
-
-    /// Steps at the end of a call whose rows the next call gives.
-    func ahead(_ right: Int) -> Int { right + max(0, -add - right - inside) }
-}
-
-/// A tensor with one axis of time, at any position: steps in order are laid into it and taken out.
-private struct Laid: Sendable {
-    let name: String
-    /// The axis of time.
-    let time: ASRManifest.Axis
-    /// Values of a step.
-    let width: Int
-    let meaning: ASRManifest.Tensor.Meaning
-    private let sizes: [Int]
-    private let axis: Int
-    private let before: Int
-    private let after: Int
-
-    init(_ tensor: ASRManifest.Tensor, otherwise: Int) throws {
-        let names: Set = ["steps", "samples", "rows"]
-        axis = tensor.shape.firstIndex { names.contains($0.name) } ?? otherwise
-        sizes = tensor.shape.map(\.default)
-        guard axis < sizes.count else { throw ASRError.contradiction("the shape of \(tensor.name)") }
-        (name, meaning, time) = (tensor.name, tensor.meaning, tensor.shape[axis])
-        before = sizes[..<axis].reduce(1, *)
-        after = sizes[(axis + 1)...].reduce(1, *)
-        width = before * after
-        guard width > 0 else { throw ASRError.contradiction("the shape of \(tensor.name)") }
-    }
-
-    func shape(_ steps: Int) -> [Int] {
-        var shape = sizes
-        shape[axis] = steps
-        return shape
-    }
-
-    /// (steps, before, after) as (before, steps, after).
-    func lay(_ values: [Float], _ steps: Int) -> [Float] {
-        moved(values, steps, before)
-    }
-
-    /// (before, steps, after) as (steps, before, after).
-    func stand(_ values: [Float], _ steps: Int) -> [Float] {
-        moved(values, before, steps)
-    }
-
-    private func moved(_ values: [Float], _ outer: Int, _ inner: Int) -> [Float] {
-        guard before > 1, values.count == outer * inner * after else { return values }
-        var found: [Float] = []
-        found.reserveCapacity(values.count)
-        for second in 0..<inner {
-            for first in 0..<outer {
-                let start = (first * inner + second) * after
-                found += values[start..<start + after]
-            }
-        }
-        return found
-    }
-}
-
-private func only(
-    _ tensors: [ASRManifest.Tensor], _ meanings: Set<ASRManifest.Tensor.Meaning>
-) throws -> ASRManifest.Tensor {
-    let found = tensors.filter { meanings.contains($0.meaning) }
-    guard found.count == 1, let tensor = found.first else {
-        let names = meanings.map(\.rawValue).sorted().joined(separator: " or ")
-        throw ASRError.contradiction("\(found.count) tensors mean \(names)")
-    }
-    return tensor
 }

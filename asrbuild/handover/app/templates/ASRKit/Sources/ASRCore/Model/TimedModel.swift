@@ -1,6 +1,6 @@
 import Foundation
 
-/// What the calls of a package took.
+/// What calls of a package, or of a decoder, took.
 public struct ASRTimings: Codable, Equatable, Sendable {
     /// Calls that were made, failed ones too.
     public var calls = 0
@@ -11,6 +11,13 @@ public struct ASRTimings: Codable, Equatable, Sendable {
 
     /// No calls.
     public init() {}
+
+    /// Adds a call.
+    package mutating func add(_ seconds: Double) {
+        calls += 1
+        self.seconds += seconds
+        longest = max(longest, seconds)
+    }
 }
 
 /// A model that measures the calls of another.
@@ -24,11 +31,7 @@ public final class ASRTimedModel: ASRAcousticModel {
         private var timings = ASRTimings()
 
         func add(_ seconds: Double) {
-            lock.withLock {
-                timings.calls += 1
-                timings.seconds += seconds
-                timings.longest = max(timings.longest, seconds)
-            }
+            lock.withLock { timings.add(seconds) }
         }
 
         func take(reset: Bool) -> ASRTimings {

@@ -7,6 +7,8 @@ final class MappedFile: @unchecked Sendable {
     // The pages are never written, so several threads may read them.
     let bytes: UnsafeRawBufferPointer
     private let base: UnsafeMutableRawPointer?
+    private let lock = NSLock()
+    private var digest: String?
 
     init(contentsOf url: URL) throws {
         let descriptor = open(url.path, O_RDONLY)
@@ -30,6 +32,18 @@ final class MappedFile: @unchecked Sendable {
         }
         base = mapped
         bytes = UnsafeRawBufferPointer(start: mapped, count: size)
+    }
+
+    /// SHA-256 of the whole file, in hexadecimal digits; computed at its first use.
+    var sha256: String {
+        lock.withLock {
+            if let digest { return digest }
+            var all = SHA256()
+            all.update(bytes)
+            let found = all.finish()
+            digest = found
+            return found
+        }
     }
 
     deinit {

@@ -43,11 +43,20 @@ public struct ASRScorer: Sendable {
         trieOffset = layout.at
     }
 
-    /// Refuses another file than the manifest names, by its size.
-    func check(_ size: Int?) throws {
-        guard size == nil || size == file.bytes.count else {
+    /// Refuses another file than the manifest names, by its size and its SHA-256.
+    ///
+    /// The digest is computed once, at the first call: a package of a gigabyte is read for it.
+    ///
+    /// - Throws: `ASRError.badScorer`.
+    package func check(_ named: ASRManifest.Scorer, of manifest: ASRManifest) throws {
+        let size = manifest.files.first { $0.path == named.path }?.bytes ?? file.bytes.count
+        guard size == file.bytes.count else {
             throw ASRError.badScorer(
-                "has \(file.bytes.count) bytes, that of the manifest \(size ?? 0)")
+                "is not \(named.path) of the manifest: it has \(file.bytes.count) bytes, not \(size)")
+        }
+        guard file.sha256 == named.sha256 else {
+            throw ASRError.badScorer(
+                "is not \(named.path) of the manifest: its SHA-256 is \(file.sha256), not \(named.sha256)")
         }
     }
 

@@ -1,0 +1,101 @@
+"""Builds that several test files look at: made once, however many test processes there are."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from filelock import FileLock
+
+from asrbuild.artifact.reading import read_manifest
+from tests.acceptance.conftest import Finished, run_asrbuild
+from tests.architectures.recipes import write_recipe
+
+#: Real speech, and no more: the whole proof takes a minute.
+SHORT = ("verify.inputs=[sample,second]", "verify.edge_lengths=false")
+ENVIRONMENT = {"ASRBUILD_ARTIFACTS": "a", "ASRBUILD_CACHE": "c", "OPENBLAS_NUM_THREADS": "1"}
+NETWORKS = ("hama", "quartznet", "silero", "streaming")
+
+
+def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder of all test processes that the first one fills."""
+    base = factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder = shared / name
+    with FileLock(shared / f"{name}.lock"):
+        # A folder that was not finished is of a process that failed: it fails here as well.
+        if not (folder / "complete").exists():
+            folder.mkdir(exist_ok=True)
+            make(folder)
+            (folder / "complete").touch()
+    return folder
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The finished sweep: its folder, and the record of each cell."""
+
+    folder: Path
+    done: Finished
+    cells: dict[tuple[str, str, str], dict[str, Any]]
+
+    def artifact(self, source: str, shape: str) -> Path:
+        return Path(self.cells[source, shape, "mlprogram"]["path"])
+
+
+def network_sweep(factory: pytest.TempPathFactory) -> Sweep:
+    """Four models, whose recipes are drafts with their blanks filled, in two shapes and formats."""
+
+    def make(folder: Path) -> None:
+        for source in NETWORKS:
+            write_recipe(source, folder / "recipes")
+        done = run_asrbuild(
+            "--config-dir",
+            "recipes",
+            "-m",
+            f"source={','.join(NETWORKS)}",
+            "model=static,dynamic",
+            "coreml=mlprogram,neuralnetwork",
+            "coreml.precision=fp32",
+            *SHORT,
+            cwd=folder,
+            env=ENVIRONMENT,
+        )
+        (folder / "done.json").write_text(json.dumps([done.code, done.out, done.err]))
+
+    folder = once(factory, "networks", make)
+    cells = {}
+    for path in folder.glob(".asrbuild/sweeps/*/*.json"):
+        cell = json.loads(path.read_text("utf-8"))
+        given = dict(text.split("=", 1) for text in cell["overrides"])
+        cells[given["source"], given["model"], given["coreml"]] = cell
+    return Sweep(folder, Finished(*json.loads((folder / "done.json").read_text())), cells)
+
+
+def demo_conv(factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The second demo model by the place of its front end: calls of 16 rows."""
+
+    def make(folder: Path) -> None:
+        done = run_asrbuild(
+            "-m",
+            "source=demo_conv",
+            "model=static",
+            "features.place=app,package",
+            "verify.inputs=[sample,silence,random]",
+            "verify.edge_lengths=false",
+            cwd=folder,
+        )
+        assert done.code == 0, done.err
+
+    folder = once(factory, "demo_conv", make)
+    made: dict[str, Path] = {}
+    for path in (folder / "artifacts").glob("*/1*"):
+        manifest: Any = read_manifest(path)
+        made[manifest.features.place] = path
+    assert set(made) == {"app", "package"}
+    return made

@@ -1,0 +1,84 @@
+"""Artifacts as folders for an app, and the Swift package in one of them, compiled once."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from asrbuild.speech.audio import read_audio, to_int16
+from tests.acceptance.conftest import Workshop, run_asrbuild, workshop as workshop
+from tests.acceptance.shared import Sweep, once
+from tests.handover.app.package import (
+    Built,
+    build_package,
+    other_recordings,
+    read_built,
+    write_app,
+)
+from tests.paths import DEMO
+
+#: Kinds of DeepSpeech packages that no other test builds.
+KINDS = {
+    # With the demo's scorer, which the genuine decoder follows.
+    "stateful": (
+        "model=static",
+        "coreml.state=stateful",
+        "decoder=ds_ctcdecoder",
+        f"decoder.scorer_path={DEMO / 'prompts.scorer'}",
+    ),
+    "multifunction": ("model=multifunction",),
+}
+
+
+@pytest.fixture(scope="session")
+def artifacts(tmp_path_factory: pytest.TempPathFactory, workshop: Workshop) -> dict[str, Path]:
+    """A folder for the app, of each kind of package of DeepSpeech."""
+
+    def make(folder: Path) -> None:
+        found = {
+            "explicit": workshop.artifact("static", "mlprogram"),
+            "neuralnetwork": workshop.artifact("static", "neuralnetwork"),
+            "whole": workshop.artifact("dynamic", "mlprogram"),
+        }
+        for kind, overrides in KINDS.items():
+            # The kit is under test here, not the proof.
+            done = run_asrbuild(*overrides, f"name={kind}", "verify=quick", cwd=folder)
+            assert done.code == 0, done.err
+            (found[kind],) = (p for p in (folder / "artifacts" / kind).iterdir() if p.is_dir())
+        for kind, artifact in found.items():
+            recordings = other_recordings() if kind == "stateful" else None
+            write_app(artifact, folder / f"app-{kind}", recordings)
+
+    folder = once(tmp_path_factory, "app-kinds", make)
+    return {path.name.removeprefix("app-"): path for path in folder.glob("app-*")}
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory, artifacts: dict[str, Path]) -> Built:
+    """The package of the kit, compiled with its tests."""
+    if shutil.which("swift") is None:
+        pytest.skip("there is no Swift toolchain here")
+    explicit = artifacts["explicit"]
+    folder = once(tmp_path_factory, "app-kit", lambda at: build_package(explicit, at))
+    return read_built(explicit, folder)
+
+
+@pytest.fixture(scope="session")
+def networks(
+    tmp_path_factory: pytest.TempPathFactory, sweep: Sweep, conv: dict[str, Path]
+) -> dict[str, Path]:
+    """Artifacts with a manifest 2.0, as they were published."""
+    short = {"second": to_int16(read_audio(DEMO / "second.wav", 16_000))}
+    hama = sweep.artifact("hama", "dynamic")
+    # A minute of samples in one call: the kit with a shorter recording.
+    folder = once(tmp_path_factory, "app-hama", lambda at: write_app(hama, at / "app", short))
+    return {
+        "hama": folder / "app",
+        "silero": sweep.artifact("silero", "static"),
+        "streaming": sweep.artifact("streaming", "static"),
+        "quartznet": sweep.artifact("quartznet", "static"),
+        "conv in the app": conv["app"],
+        "conv in the package": conv["package"],
+    }

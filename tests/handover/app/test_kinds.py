@@ -1,0 +1,128 @@
+"""The kit's own tests in Swift, on every kind of package of DeepSpeech."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from asrbuild.artifact.layout import CONFORMANCE_KIT
+from asrbuild.artifact.reading import read_manifest
+from asrbuild.base.errors import AsrbuildError
+from asrbuild.handover.app.checking import PLAYED_BACK, check_kit
+from asrbuild.handover.evidence.checks import check_conformance
+from asrbuild.handover.evidence.document import read_document
+from asrbuild.handover.evidence.kept import check_file
+from asrbuild.handover.ship.signing.keys import Signer, new_key
+from tests.handover.app import interface
+from tests.handover.app.package import OF_KIND, Built, needs_swift
+from tests.handover.app.stand_in import serving
+
+pytestmark = needs_swift
+KINDS = ("explicit", "stateful", "neuralnetwork", "whole", "multifunction")
+
+
+def test_the_command_compiles_and_tests_what_it_wrote(built: Built) -> None:
+    checks = built.checks
+    assert [(check.what, check.passed) for check in checks] == [
+        ("syntax", True),
+        ("compiled", True),
+        ("tested", True),
+        ("conformance", True),
+    ]
+    assert "Swift version" in checks[1].detail
+    # Nothing here shows what Core ML computes, and the check does not claim it.
+    assert checks[3].detail.endswith(f"({PLAYED_BACK})") == (sys.platform != "darwin")
+
+
+@pytest.mark.parametrize(
+    "kind", ["explicit", "stateful", "neuralnetwork", "whole", "multifunction"]
+)
+def test_swift_says_the_words_of_every_kind_of_package(
+    built: Built, artifacts: dict[str, Path], kind: str, tmp_path: Path
+) -> None:
+    artifact, manifest = artifacts[kind], read_manifest(artifacts[kind])
+    results, pipes = tmp_path / "results", tmp_path / "pipes"
+    signer = new_key("iphone", tmp_path / "config")
+    key = {"ASRKIT_KEY_ID": signer.keyid} if kind == "explicit" else {}
+    # The package was compiled and tested with the explicit kind.
+    suites = "ConformanceTests|TranscriberTests" if key else OF_KIND
+    with serving(artifact, manifest, pipes, signer) as asked:
+        built.test(artifact, suites, ASRKIT_RESULTS=str(results), ASRKIT_EXECUTOR=str(pipes), **key)
+    if key and sys.platform != "darwin":
+        check_evidence(results / "evidence.json", artifact, signer)
+    checker = artifact / "conformance" / "check.py"
+    checked = subprocess.run(
+        [sys.executable, checker, results], capture_output=True, text=True, check=False
+    )
+    assert checked.returncode == 0, checked.stdout
+    if sys.platform == "darwin":
+        return
+    names = {function.name for function in manifest.model.functions}
+    assert {question["function"] for question in asked} == (names if len(names) > 1 else {None})
+    states = [question["state"] for question in asked if question["ask"] == "predict"]
+    assert all((state is not None) == (kind == "stateful") for state in states)
+    # Four recordings, four times: a new state for each, or none at all.
+    assert len(set(states)) > 4 if kind == "stateful" else set(states) == {None}
+
+
+def check_evidence(file: Path, artifact: Path, signer: Signer) -> None:
+    """What the device test signed is accepted; another hand, or a changed step, is refused."""
+    found = check_file(file, artifact, signer.trust)
+    document = found.document
+    assert (found.signer, document.runner.name) == ("iphone", "ASRConformance")
+    assert document.conformance is not None
+    assert {one.step for one in document.conformance} >= {"mfcc", "calls", "probabilities", "text"}
+    with pytest.raises(AsrbuildError, match="no signer that is trusted here"):
+        check_file(file, artifact, {})
+    with pytest.raises(AsrbuildError, match="it was added before"):
+        check_file(file, artifact, signer.trust, [document])
+    whole = json.loads(document.payload)
+    rows = whole["conformance"]
+    (at,) = [
+        i
+        for i, one in enumerate(rows)
+        if one["units"] == "ALL"
+        and (one["recording"], one["step"], one["measure"])
+        == ("reference", "probabilities", "max_abs_error")
+    ]
+    for change, message in (
+        ({"value": rows[at]["value"] + 1e-3}, "states an error of"),
+        ({"value": 0.5, "passed": False}, "probabilities of reference with ALL fails"),
+        ({"limit": 1.0}, "judged by another limit"),
+        ({"passed": False}, "judged by another limit"),
+        ({"measure": "luck"}, "its steps are not those of the kit"),
+    ):
+        changed = [row | change if i == at else row for i, row in enumerate(rows)]
+        with pytest.raises(AsrbuildError, match=message):
+            check_conformance(
+                read_document(json.dumps(whole | {"conformance": changed}).encode(), file),
+                artifact / CONFORMANCE_KIT,
+                json.loads((artifact / CONFORMANCE_KIT / "steps.json").read_text()),
+            )
+
+
+def test_every_public_symbol_is_described_and_none_is_gone(built: Built) -> None:
+    found = interface.symbols(built.build)
+    assert len(found) > 300
+    assert [symbol for symbol, described in found.items() if not described] == []
+    recorded = json.loads(interface.RECORDED.read_text())
+    gone = sorted({*recorded["symbols"]} - {*found})
+    major, before = (int(text.split(".")[0]) for text in (interface.version(), recorded["version"]))
+    assert not gone or major > before, "a symbol that goes requires a new major version"
+
+
+def test_code_that_does_not_compile_is_reported(tmp_path: Path) -> None:
+    sources = tmp_path / "ASRKit" / "Sources" / "ASRKit"
+    sources.mkdir(parents=True)
+    (sources / "Rows.swift").write_text('let broken: Int = "text"\n')
+    (tmp_path / "ASRKit" / "Package.swift").write_text(
+        "// swift-tools-version:5.9\nimport PackageDescription\n"
+        'let package = Package(name: "ASRKit", targets: [.target(name: "ASRKit")])\n'
+    )
+    syntax, compiled = check_kit(tmp_path)
+    assert (syntax.passed, compiled.what, compiled.passed) == (True, "compiled", False)
+    assert compiled.detail.startswith("Rows.swift:1:19: error: cannot convert value of type")

@@ -1,0 +1,91 @@
+"""Sessions under the thread sanitizer."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from asrbuild.artifact.layout import SWIFT_KIT
+from tests.handover.app.package import needs_swift
+
+pytestmark = needs_swift
+RACE = """
+import Foundation
+import XCTest
+
+final class RaceTests: XCTestCase {
+    private final class Shared: @unchecked Sendable { var count = 0 }
+
+    func testTwoThreadsWriteOneNumber() {
+        let shared = Shared(), done = DispatchSemaphore(value: 0)
+        for _ in 0..<2 {
+            Thread.detachNewThread {
+                for _ in 0..<10_000 { shared.count += 1 }
+                done.signal()
+            }
+        }
+        for _ in 0..<2 { done.wait() }
+        XCTAssertGreaterThan(shared.count, 0)
+    }
+}
+"""
+SANITIZED = """// swift-tools-version:6.0
+import PackageDescription
+
+let package = Package(
+    name: "ASRKit", platforms: [.iOS("15.0"), .macOS("12.0")],
+    targets: [
+        .target(name: "ASRCore"),
+        .target(name: "ASRSession", dependencies: ["ASRCore"]),
+        .target(name: "ASRConformance", dependencies: ["ASRCore", "ASRSession"]),
+        .testTarget(name: "SessionTests", dependencies: ["ASRConformance"]),
+    ]
+)
+"""
+
+
+def test_sessions_have_no_data_race(artifacts: dict[str, Path], tmp_path: Path) -> None:
+    """The tests of sessions under the thread sanitizer, which finds a seeded race."""
+    kit, tests = artifacts["stateful"] / SWIFT_KIT, tmp_path / "Tests" / "SessionTests"
+    for module in ("ASRCore", "ASRSession", "ASRConformance"):
+        shutil.copytree(kit / "Sources" / module, tmp_path / "Sources" / module)
+    tests.mkdir(parents=True)
+    for name in ("Artifact", "Scripted", "RecognizerTests"):
+        code = (kit / "Tests" / "ASRKitTests" / f"{name}.swift").read_text()
+        (tests / f"{name}.swift").write_text(code.replace("@testable import ASRCoreML\n", ""))
+    # What RecognizerTests takes from a file of other tests.
+    words = (kit / "Tests" / "ASRKitTests" / "DecoderTests.swift").read_text()
+    shared = "import XCTest\n@testable import ASRCore\n\n" + words[words.index("func expect(") :]
+    (tests / "Expect.swift").write_text(shared)
+    (tests / "RaceTests.swift").write_text(RACE)
+    (tmp_path / "Package.swift").write_text(SANITIZED)
+
+    def run(suite: str) -> tuple[int, str]:
+        done = subprocess.run(
+            [
+                "swift",
+                "test",
+                "--sanitize=thread",
+                "--package-path",
+                str(tmp_path),
+                "--filter",
+                suite,
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=os.environ | {"ASRKIT_ARTIFACT": str(artifacts["explicit"])},
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    code, output = run("RecognizerTests")
+    assert code == 0, output[-4000:]
+    assert "Test Suite 'RecognizerTests' passed" in output
+    assert "ThreadSanitizer" not in output
+    code, output = run("RaceTests")
+    assert code != 0
+    # Its two words for the same: of two writes, and of Swift's own exclusive access.
+    assert re.search(r"WARNING: ThreadSanitizer: (data|Swift access) race", output), output
