@@ -195,6 +195,11 @@ def _function(
                 for axis in signature.outputs[0].axes
             ]
             tensor = tensor.model_copy(update={"shape": axes})
+        port = signature.port(tensor.name)
+        if not tensor.shape and port is not None and all(axis.size for axis in port.axes):
+            # Nor one for a state that is cut from something of any length.
+            axes = [_axis(axis.name, axis.size or 0) for axis in port.axes]
+            tensor = tensor.model_copy(update={"shape": axes})
         outputs.append(tensor)
     streaming = _streaming(v, mode, front, signature, inputs)
     function: m.Function = v.Function(

@@ -168,7 +168,7 @@ def _with_outputs(recipe: Recipe) -> Recipe:
 
 def _with_steps(recipe: Recipe, exported: int | None) -> Recipe:
     """The recipe with the model's steps completed; ``model=exported`` takes those of the graph."""
-    from asrbuild.builder.steps import axis_steps, counts_rows, steps_of_rows
+    from asrbuild.builder.steps import axis_steps, counts_rows, function_steps, steps_of_rows
 
     model = recipe.model
     steps = axis_steps(recipe, model.steps, exported)
@@ -180,7 +180,7 @@ def _with_steps(recipe: Recipe, exported: int | None) -> Recipe:
         )
         model = replace(model, streaming="chunked" if static else "whole")
     filled = {
-        name: replace(own, default=n_steps) if own.default is None else own
+        name: function_steps(recipe, replace(own, default=own.default or n_steps))
         for name, own in model.functions.items()
     }
     if steps.default is None:

@@ -68,6 +68,32 @@ def axis_steps(recipe: Recipe, steps: StepsConfig, only: int | None) -> StepsCon
     return replace(steps, **given)
 
 
+def function_steps(recipe: Recipe, steps: StepsConfig) -> StepsConfig:
+    """The sizes of one function of a package: their numbers count rows, new ones next to context.
+
+    A chunk of 16 steps is 16 rows of DeepSpeech, and shorter than the context of most others.
+    """
+    architecture, config = network_of(recipe)
+    if not architecture.CALLS or counts_rows(recipe):
+        return steps
+    signature = architecture.signature(config)
+    if signature.states:
+        return steps_of_rows(steps, signature)
+    rule, around = signature.rows, signature.around
+
+    def size(rows: int) -> int:
+        steps = rows * rule.steps + around
+        return steps if rule.longest is None else min(steps, rule.longest)
+
+    return replace(
+        steps,
+        default=size(steps.default or DEFAULT_STEPS),
+        lower=max(rule.least(), size(steps.lower) - around),
+        upper=None if steps.upper is None else size(steps.upper),
+        sizes=[size(each) for each in steps.sizes],
+    )
+
+
 def counts_rows(recipe: Recipe) -> bool:
     """Whether the recipe counts rows although the package takes samples.
 
@@ -149,8 +175,18 @@ def check_features(recipe: Recipe, signature: Signature) -> None:
     raise AsrbuildError(
         f"the network takes {taken} numbers a step, and the features are {list(made)}",
         key="source.config.features",
-        fix="set the kind and the number of bands that the network was trained with",
+        fix=_bands(settings, made, taken),
     )
+
+
+def _bands(settings: Any, made: Sequence[int], taken: Sequence[int | None]) -> str:
+    """The fix for features of another width: the number of bands, where that is the width."""
+    if settings.kind != "mfcc_tf" and len(made) == len(taken) == 1:
+        return (
+            f"set source.config.features.n_mels={taken[0]}, and the kind that the network was "
+            "trained with"
+        )
+    return "set the kind and the sizes that the network was trained with"
 
 
 def _wide(sizes: Sequence[int | None]) -> list[int | None]:

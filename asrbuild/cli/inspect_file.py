@@ -65,10 +65,11 @@ def inspect_file(
 
         inspect_source([str(file)], None, as_json)
     elif kind.key != "onnx":
+        fix = f"write its recipe with `asrbuild inspect {file} --recipe`"
+        if kind.key not in _DRAFTS:
+            fix = kind.instead.replace("{file}", str(file)) or "give a model"
         raise AsrbuildError(
-            f"the file is {kind.what}, and no model that asrbuild can show",
-            file=file,
-            fix=kind.instead.replace("{file}", str(file)) or "give a model",
+            f"the file is {kind.what}, and no model that asrbuild can show", file=file, fix=fix
         )
     else:
         from asrbuild.architectures.onnx.inspect import inspect_onnx

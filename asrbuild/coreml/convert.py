@@ -26,6 +26,7 @@ from asrbuild.coreml.request import (
     model_outputs,
     specification_version,
 )
+from asrbuild.coreml.sharing import add_sharing
 from asrbuild.coreml.signature import Port, Signature
 from asrbuild.coreml.speedups.importing import import_coremltools
 from asrbuild.coreml.speedups.nn_weights import fast_weights
@@ -205,6 +206,8 @@ def _export(
         dropped.add("common::guard_negative_gather_indices")
     passes.remove_passes(dropped)
     add_compression(passes, request, layers)
+    if request.functions and half is not None:
+        add_sharing(passes)  # the body names no weights that functions share
     builder = ct.models.neural_network.NeuralNetworkBuilder
     try:
         with fast_weights(builder, half=request.precision == "fp16"):

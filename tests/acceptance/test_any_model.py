@@ -18,6 +18,7 @@ import onnxruntime
 import pytest
 
 from asrbuild.artifact import manifest2
+from asrbuild.artifact.calls import fed_tensor, steps_of
 from asrbuild.artifact.layout import PARITY
 from asrbuild.artifact.manifest import Manifest
 from asrbuild.artifact.reading import read_manifest
@@ -179,6 +180,34 @@ def test_phoneme_error_rates_are_gates(
     assert "max_per_from_original" not in verify  # older recipes keep their digests
 
 
+def test_functions_count_rows_next_to_context_and_share_weights(
+    sweep: Sweep, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    given = ("source=quartznet", "model=multifunction", "coreml.range_upper=600", "name=functions")
+    code, err = build_again(sweep, monkeypatch, capfd, *given)
+    assert code == 0, err
+    several = next((sweep.folder / "a" / "functions").glob("1*"))
+    manifest: Any = read_manifest(several)
+    steps, around = manifest.rows.steps, manifest.context.left_steps + manifest.context.right_steps
+    assert (steps, around) == (2, 98)
+    axes = {f.name: steps_of(fed_tensor(f.inputs)) for f in manifest.model.functions}
+    assert {name: axis.default for name, axis in axes.items()} == {
+        "chunk_16": 16 * steps + around,
+        "chunk_32": 32 * steps + around,
+        "whole": 16 * steps + around,
+    }
+    assert axes["whole"].max == 600 * steps + around
+    # Each was run: the sample by every function, in every way that the function allows.
+    ran = {metric.input for metric in manifest.verification.metrics}
+    assert {"sample", "sample@chunk_32", "sample@whole"} <= ran
+    alone = sweep.artifact("quartznet", "static")
+    own, one = (
+        (each / "model.mlpackage/Data/com.apple.CoreML/weights/weight.bin").stat().st_size
+        for each in (several, alone)
+    )
+    assert own < 1.1 * one
+
+
 def test_a_package_that_writes_other_phonemes_is_refused(hama: tuple[Path, Path]) -> None:
     """Negative control: n and m change places in what the package gives, as in a damaged layer."""
     artifact = hama[1]
@@ -333,7 +362,7 @@ def test_a_conformance_kit_checks_a_foreign_runtime(
         (("coreml.compress=int8",), "coreml.compress", "have no names"),
         (("coreml.lstm=loop",), "coreml.lstm", "coreml.lstm=loop does not change it"),
         (("n_steps=99",), "model.steps", "of which 98 are context"),
-        (("model=multifunction",), "model.functions.chunk_16", "of which 98 are context"),
+        (("model=multifunction", "coreml=neuralnetwork"), "model.functions", "has one function"),
         (("source.config.features.n_mels=80",), "source.config.features", r"takes \[64\]"),
         (("model.axes.samples.default=9",), "model.axes.samples", "its axis of time is steps"),
     ],

@@ -38,6 +38,9 @@ _MEASURED = """\
 """
 
 
+_OPEN = ["  inputs:\n"]
+
+
 def draft(file: Path, cache_root: Path) -> str:
     """The text of a config file for a model.
 
@@ -79,7 +82,7 @@ def written(
         known, classes = found.config, found.classes
     if config.cut:
         lines.append(f"  cut: {json.dumps(config.cut)}\n")
-    lines += _mapping("inputs", known["inputs"])
+    lines += _mapping("inputs", known["inputs"]) if known["inputs"] or not unknown else _OPEN
     for tensor in unknown:
         sizes = "unknown" if tensor.shape is None else json.dumps(list(tensor.shape))
         lines.append(f"    {json.dumps(tensor.name)}: {BLANK}  # or pin; {tensor.dtype} {sizes}\n")

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import yaml
 
 from asrbuild.architectures import measure as measuring
-from asrbuild.architectures.onnx.draft import draft
+from asrbuild.architectures.onnx.draft import draft, written
+from asrbuild.architectures.onnx.graph import Graph, Tensor
 from asrbuild.architectures.onnx.inspect import inspect_onnx
 from asrbuild.architectures.onnx.section import OnnxConfig
 from asrbuild.architectures.onnx.settle import settled
@@ -117,15 +119,11 @@ def test_rows_context_and_numbers_are_measured(
     assert found.classes == decoded["axes"][-1]
     again = settled(paths[name], OnnxConfig(**config), tmp_path, keep=False)
     assert again == found
-
-    def unasked(*_: Any) -> None:
-        raise AssertionError("the model is run again, though the section states all")
-
     monkeypatch.setattr(measuring, "measure", unasked)
     elsewhere = tmp_path / "elsewhere"
     assert settled(paths[name], OnnxConfig(**found.config), elsewhere, keep=False) == found
     fewer = found.config | {"rows": {}}
-    with pytest.raises(AssertionError, match="run again"):
+    with pytest.raises(AssertionError, match="is run"):
         settled(paths[name], OnnxConfig(**fewer), elsewhere, keep=False)
 
 
@@ -139,6 +137,17 @@ def test_a_draft_names_roles_states_and_blanks(paths: dict[str, Path], tmp_path:
     assert '"wave": {"meaning": "samples", "axes": [1, "samples"]}' in whole
     assert '"logits": {"axes": [1, "rows", 32], "meaning": "logits"}' in whole
     assert 'tokens: {file: "???"' in whole
+
+
+def test_a_draft_of_inputs_without_a_shape_is_yaml(tmp_path: Path) -> None:
+    """TorchScript states no shapes, so no input has a role."""
+    ports = Graph((), {}, (Tensor("x", "float32", None),), (Tensor("y", "float32", None),))
+    text = written("torch_export", tmp_path / "net.pt", ports, OnnxConfig(), unasked)
+    assert yaml.safe_load(text)["config"]["inputs"] == {"x": "???"}
+
+
+def unasked(*_: Any) -> Any:
+    raise AssertionError("the model is run, though nothing has to be measured")
 
 
 def test_a_summary_counts_operations_and_weights(paths: dict[str, Path]) -> None:

@@ -27,8 +27,8 @@ _ONE = np.ones((), np.float32)
 _STEPS_AT_ONCE = 128
 
 
-def _sigmoid(x: Array) -> Array:
-    made: Array = np.negative(x)
+def _sigmoid(x: Array, into: Array | None = None) -> Array:
+    made: Array = np.negative(x, into)
     np.exp(made, made)
     made += _ONE
     return np.reciprocal(made, made)
@@ -61,9 +61,15 @@ def input_products(x: Array, weight: Array, bias: Array | None) -> Array:
     return product
 
 
-def _recurrent_product(weight: Array, product: Array) -> Callable[[Array], None]:
-    """A function that writes ``h @ weight.T`` into ``product``, with the bits of ``rows_times``."""
-    if len(product) == 1 and (shared() is None or weight.size < LARGE):
+def _recurrent_product(weight: Array, product: Array) -> Callable[[Array], object]:
+    """A function that writes ``h @ weight.T`` into ``product``, with the bits of ``rows_times``.
+
+    ``h`` is ``(b, H)`` and ``product (b, G)``, or both are one row without the first axis.
+    """
+    alone = shared() is None or weight.size < LARGE
+    if product.ndim == 1 and alone:
+        return lambda h: np.dot(weight, h, product)
+    if product.ndim > 1 and len(product) == 1 and alone:
         row = product[0]
 
         def write_row(h: Array) -> None:
@@ -283,32 +289,51 @@ def run_gru(
     hidden, batch = weight_hh.shape[1], x.shape[1]
     ready = input_products(x, weight_ih, input_bias)
     outputs = np.empty((*x.shape[:2], hidden), np.float32)
-    reset_rows, new_rows, update_rows = (slice(n * hidden, (n + 1) * hidden) for n in range(3))
-    products = np.zeros((batch, 3 * hidden), np.float32)
-    candidate = products[:, new_rows]
-    before = [slice(None)] if reset_after else [reset_rows, update_rows]
-    multiply = [_recurrent_product(weight_hh[rows], products[:, rows]) for rows in before]
-    multiply_reset = _recurrent_product(weight_hh[new_rows], candidate)
-    for step in range(len(x) - 1, -1, -1) if reverse else range(len(x)):
-        for write in multiply:
-            write(h)
+    # A step of a small layer is as long as its calls of numpy, which are shorter without an axis.
+    rows, made = (ready[:, 0], outputs[:, 0]) if batch == 1 else (ready, outputs)
+    h = h[0] if batch == 1 else h
+    of_reset, of_new, of_update = (slice(n * hidden, (n + 1) * hidden) for n in range(3))
+    products = np.zeros(rows.shape[1:], np.float32)
+    gates, scaled = np.empty_like(products), np.empty_like(h)
+    candidate, reset, update = products[..., of_new], gates[..., of_reset], gates[..., of_update]
+    before = slice(None) if reset_after else of_reset
+    multiply = _recurrent_product(weight_hh[before], products[..., before])
+    multiply_update = (
+        None if reset_after else _recurrent_product(weight_hh[of_update], products[..., of_update])
+    )
+    multiply_reset = _recurrent_product(weight_hh[of_new], candidate)
+    order, rounded, curved = -1 if reverse else 1, stored != np.float32, inner is _sigmoid
+    add, times, subtract = np.add, np.multiply, np.subtract
+    exp, reciprocal = np.exp, np.reciprocal
+    # A sigmoid takes -(product + row), which is -row - product to the last bit.
+    signed = np.negative(rows) if curved else rows
+    for row, new_row, output in zip(
+        signed[::order], rows[::order, ..., of_new], made[::order], strict=True
+    ):
+        multiply(h)
+        if multiply_update is not None:
+            multiply_update(h)
         if bias is not None:
-            products += bias
-        gates = inner(products + ready[step])
-        if reset_after:
-            candidate *= gates[:, reset_rows]
+            add(products, bias, products)
+        if curved:
+            exp(subtract(row, products, gates), gates)
+            reciprocal(add(gates, _ONE, gates), gates)
         else:
-            multiply_reset(gates[:, reset_rows] * h)
+            gates[...] = inner(add(products, row, gates))
+        if reset_after:
+            times(candidate, reset, candidate)
+        else:
+            multiply_reset(times(reset, h, scaled))
             if bias is not None:
-                candidate += bias[new_rows]
-        candidate += ready[step][:, new_rows]
+                add(candidate, bias[of_new], candidate)
+        add(candidate, new_row, candidate)
         new = outer(candidate)
-        h = h - new
-        h *= gates[:, update_rows]
-        h = np.add(h, new, outputs[step])
-        if stored != np.float32:
+        subtract(h, new, scaled)
+        times(scaled, update, scaled)
+        h = add(scaled, new, output)
+        if rounded:
             h[...] = h.astype(stored)
-    return outputs, h
+    return outputs, h.reshape(batch, hidden)
 
 
 @mil_op("rnn", wide_constants=True)
