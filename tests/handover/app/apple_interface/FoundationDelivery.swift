@@ -86,7 +86,7 @@ public struct URLError: Error {
 }
 public struct URLRequest: Sendable {
     public enum CachePolicy: Sendable { case reloadIgnoringLocalCacheData }
-    public init(url: URL) {}
+    public init(url: URL, cachePolicy: CachePolicy, timeoutInterval: TimeInterval) {}
     public var url: URL? { nil }
     public mutating func setValue(_ value: String?, forHTTPHeaderField field: String) {}
     public func value(forHTTPHeaderField field: String) -> String? { nil }
@@ -104,8 +104,6 @@ open class URLSessionTask: NSObject, @unchecked Sendable {
 open class URLSessionDataTask: URLSessionTask, @unchecked Sendable {}
 open class URLSessionConfiguration: NSObject, @unchecked Sendable {
     public class var ephemeral: URLSessionConfiguration { URLSessionConfiguration() }
-    public var requestCachePolicy: URLRequest.CachePolicy = .reloadIgnoringLocalCacheData
-    public var timeoutIntervalForRequest: TimeInterval = 0
 }
 public protocol URLSessionDelegate: AnyObject, Sendable {}
 public protocol URLSessionTaskDelegate: URLSessionDelegate {

@@ -18,15 +18,12 @@ public final class ASRWebTransport: ASRTransport {
     /// - Parameters:
     ///   - url: the remote's address.
     ///   - headers: sent with each request to this host, such as `Authorization`.
-    ///   - configuration: of the requests; nil: ephemeral, and without a cache.
+    ///   - configuration: of the session; nil: ephemeral. No answer is taken from a cache.
     public init(_ url: URL, headers: [String: String] = [:], configuration: URLSessionConfiguration? = nil) {
         let text = url.absoluteString
         address = text.hasSuffix("/") ? String(text.dropLast()) : text
         self.headers = headers
-        let configuration = configuration ?? URLSessionConfiguration.ephemeral
-        configuration.requestCachePolicy = .reloadIgnoringLocalCacheData
-        configuration.timeoutIntervalForRequest = 30
-        session = URLSession(configuration: configuration, delegate: router, delegateQueue: nil)
+        session = URLSession(configuration: configuration ?? .ephemeral, delegate: router, delegateQueue: nil)
     }
 
     deinit { session.finishTasksAndInvalidate() }
@@ -62,7 +59,7 @@ public final class ASRWebTransport: ASRTransport {
     private func ask(
         _ url: URL, from start: Int, _ receive: @escaping @Sendable (Data, Int) throws -> Void
     ) async throws -> Answer {
-        var request = URLRequest(url: url)
+        var request = URLRequest(url: url, cachePolicy: .reloadIgnoringLocalCacheData, timeoutInterval: 30)
         for (name, value) in headers { request.setValue(value, forHTTPHeaderField: name) }
         // Bytes are counted as they are signed: not compressed.
         request.setValue("identity", forHTTPHeaderField: "Accept-Encoding")
@@ -116,7 +113,7 @@ private final class Request: @unchecked Sendable {
             failure = error
             task.cancel()
         }
-        place += block.count
+        place &+= block.count
     }
 
     func end(_ error: (any Error)?) {
@@ -169,7 +166,7 @@ private final class Router: NSObject, URLSessionDataDelegate, @unchecked Sendabl
         guard let from = response.url, let to = newRequest.url else { return completionHandler(nil) }
         if (from.scheme, from.host, from.port) == (to.scheme, to.host, to.port) { return completionHandler(newRequest) }
         guard to.scheme == "https" else { return completionHandler(nil) }
-        var bare = URLRequest(url: to)
+        var bare = URLRequest(url: to, cachePolicy: .reloadIgnoringLocalCacheData, timeoutInterval: 30)
         for name in ["Accept-Encoding", "Range"] {
             bare.setValue(newRequest.value(forHTTPHeaderField: name), forHTTPHeaderField: name)
         }
