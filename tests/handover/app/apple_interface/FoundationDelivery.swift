@@ -97,15 +97,27 @@ open class HTTPURLResponse: URLResponse, @unchecked Sendable {
     @available(macOS 10.15, iOS 13, *) public func value(forHTTPHeaderField field: String) -> String? { nil }
 }
 open class URLSessionTask: NSObject, @unchecked Sendable {
+    public enum State: Int, Sendable { case running, suspended, canceling, completed }
     public var taskIdentifier: Int { 0 }
+    public var taskDescription: String?
+    public var state: State { .running }
+    public var response: URLResponse? { nil }
     public func resume() {}
     public func cancel() {}
 }
 open class URLSessionDataTask: URLSessionTask, @unchecked Sendable {}
+open class URLSessionDownloadTask: URLSessionTask, @unchecked Sendable {}
 open class URLSessionConfiguration: NSObject, @unchecked Sendable {
     public class var ephemeral: URLSessionConfiguration { URLSessionConfiguration() }
+    public class func background(withIdentifier identifier: String) -> URLSessionConfiguration { fatalError() }
+    public var sessionSendsLaunchEvents = false
 }
-public protocol URLSessionDelegate: AnyObject, Sendable {}
+public protocol URLSessionDelegate: AnyObject, Sendable {
+    func urlSessionDidFinishEvents(forBackgroundURLSession session: URLSession)
+}
+extension URLSessionDelegate {
+    public func urlSessionDidFinishEvents(forBackgroundURLSession session: URLSession) {}
+}
 public protocol URLSessionTaskDelegate: URLSessionDelegate {
     func urlSession(
         _ session: URLSession, task: URLSessionTask, willPerformHTTPRedirection response: HTTPURLResponse,
@@ -120,10 +132,25 @@ public protocol URLSessionDataDelegate: URLSessionTaskDelegate {
     )
     func urlSession(_ session: URLSession, dataTask: URLSessionDataTask, didReceive data: Data)
 }
+extension URLSessionTaskDelegate {
+    public func urlSession(
+        _ session: URLSession, task: URLSessionTask, willPerformHTTPRedirection response: HTTPURLResponse,
+        newRequest: URLRequest, completionHandler: @escaping @Sendable (URLRequest?) -> Void
+    ) {}
+}
+public protocol URLSessionDownloadDelegate: URLSessionTaskDelegate {
+    func urlSession(_ session: URLSession, downloadTask: URLSessionDownloadTask, didFinishDownloadingTo location: URL)
+    func urlSession(
+        _ session: URLSession, downloadTask: URLSessionDownloadTask, didWriteData bytesWritten: Int64,
+        totalBytesWritten: Int64, totalBytesExpectedToWrite: Int64
+    )
+}
 open class URLSession: NSObject, @unchecked Sendable {
     public enum ResponseDisposition: Int, Sendable { case cancel, allow }
     public init(configuration: URLSessionConfiguration, delegate: (any URLSessionDelegate)?, delegateQueue: OperationQueue?) {}
     public func dataTask(with request: URLRequest) -> URLSessionDataTask { fatalError() }
+    public func downloadTask(with request: URLRequest) -> URLSessionDownloadTask { fatalError() }
+    public func getAllTasks(completionHandler: @escaping @Sendable ([URLSessionTask]) -> Void) {}
     public func finishTasksAndInvalidate() {}
 }
 public let O_NONBLOCK: Int32 = 4

@@ -14,7 +14,7 @@ final class DeliveryCases: XCTestCase {
     private struct Step: Codable {
         let file, address, remote, identity, name, version, channel, system: String?
         let keys: [String]
-        let fresh: Bool?
+        let fresh, background: Bool?
         let time: Double
         var outcome: String
         var given: [[String]]
@@ -57,7 +57,7 @@ final class DeliveryCases: XCTestCase {
                 let address = step.address ?? "", name = step.name ?? ""
                 let remote = try step.remote.map { folder in
                     ASRRemote(Folder(address: address, folder: URL(fileURLWithPath: folder)), identity: step.identity)
-                } ?? ASRRemote(try XCTUnwrap(URL(string: address)), identity: step.identity)
+                } ?? ASRRemote(try web(address, step.background, folder), identity: step.identity)
                 if let version = step.version {
                     pulled = try await store.pull(name, version: version, from: remote, for: system)
                 } else {
@@ -75,6 +75,13 @@ final class DeliveryCases: XCTestCase {
         } catch {
             return ("\(error)", [])
         }
+    }
+
+    private func web(_ address: String, _ background: Bool?, _ store: URL) throws -> any ASRTransport {
+        let url = try XCTUnwrap(URL(string: address))
+        guard background == true else { return ASRWebTransport(url) }
+        // Here no session goes on in the background; what arrived is kept and taken in the same way.
+        return try ASRBackgroundTransport(url, .ephemeral, store.appendingPathExtension("arrived"))
     }
 
     /// Every file of the artifacts that the store shows.
@@ -255,7 +262,7 @@ private struct Folder: ASRTransport {
     let folder: URL
 
     func fetch(
-        _ path: String, from start: Int, receive: @escaping @Sendable (Data, Int) throws -> Void
+        _ path: String, from start: Int, size: Int, receive: @escaping @Sendable (Data, Int) throws -> Void
     ) async throws -> Bool {
         let url = folder.appendingPathComponent(path)
         var isFolder: ObjCBool = false
@@ -284,13 +291,13 @@ private final class Asked: ASRTransport, @unchecked Sendable {
     init(_ base: Folder) { self.base = base }
 
     func fetch(
-        _ path: String, from start: Int, receive: @escaping @Sendable (Data, Int) throws -> Void
+        _ path: String, from start: Int, size: Int, receive: @escaping @Sendable (Data, Int) throws -> Void
     ) async throws -> Bool {
         lock.withLock {
             paths.append(path)
             starts.append(start)
         }
-        return try await base.fetch(path, from: start, receive: receive)
+        return try await base.fetch(path, from: start, size: size, receive: receive)
     }
 }
 
@@ -307,17 +314,16 @@ private final class Stuck: ASRTransport, @unchecked Sendable {
     init(base: Folder) { self.base = base }
 
     func fetch(
-        _ path: String, from start: Int, receive: @escaping @Sendable (Data, Int) throws -> Void
+        _ path: String, from start: Int, size: Int, receive: @escaping @Sendable (Data, Int) throws -> Void
     ) async throws -> Bool {
-        guard path.hasPrefix("blobs/") else { return try await base.fetch(path, from: start, receive: receive) }
-        let size = try FileManager.default.attributesOfItem(atPath: base.folder.appendingPathComponent(path).path)[.size]
-        guard (size as? NSNumber)?.intValue ?? 0 > 100_000 else {
-            let found = try await base.fetch(path, from: start, receive: receive)
+        guard path.hasPrefix("blobs/") else { return try await base.fetch(path, from: start, size: size, receive: receive) }
+        guard size > 100_000 else {
+            let found = try await base.fetch(path, from: start, size: size, receive: receive)
             lock.withLock { _ = done.insert(path) }
             return found
         }
         do {
-            _ = try await base.fetch(path, from: start) { block, place in
+            _ = try await base.fetch(path, from: start, size: size) { block, place in
                 if place >= 40_000 { throw Enough() }
                 try receive(block, place)
             }

@@ -34,7 +34,7 @@ struct Blobs: Sendable {
 
     private func fetch(_ file: SignedFile, into blob: Blob, from remote: ASRRemote) async throws {
         let arrival = Arrival(file.bytes, held: blob.count)
-        let found = try await remote.transport.fetch("blobs/\(file.sha256)", from: blob.count) { block, at in
+        let found = try await remote.transport.fetch("blobs/\(file.sha256)", from: blob.count, size: file.bytes) { block, at in
             try arrival.admit(block.count, at: at)
             try blob.write(block, at: at)
         }

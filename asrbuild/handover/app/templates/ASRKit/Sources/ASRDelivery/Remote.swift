@@ -12,12 +12,14 @@ public protocol ASRTransport: Sendable {
     ///
     /// - Parameters:
     ///   - start: bytes that are here already; a transport that cannot begin there begins at 0.
+    ///   - size: bytes that the file has at most: more are not to be kept.
     ///   - receive: takes each block and its place in the file, in order and one at a time. Where it
     ///     throws, the transport stops and throws the same error.
     /// - Returns: false where there is no such file.
     /// - Throws: `ASRDeliveryError.server` where there is no answer.
     func fetch(
-        _ path: String, from start: Int, receive: @escaping @Sendable (_ block: Data, _ at: Int) throws -> Void
+        _ path: String, from start: Int, size: Int,
+        receive: @escaping @Sendable (_ block: Data, _ at: Int) throws -> Void
     ) async throws -> Bool
 }
 
@@ -47,7 +49,7 @@ public struct ASRRemote: Sendable {
     func read(_ path: String, _ limit: Int) async throws -> Data? {
         let arrival = Arrival(limit)
         let kept = Kept()
-        let found = try await transport.fetch(path, from: 0) { block, at in
+        let found = try await transport.fetch(path, from: 0, size: limit) { block, at in
             try arrival.admit(block.count, at: at)
             kept.append(block)
         }

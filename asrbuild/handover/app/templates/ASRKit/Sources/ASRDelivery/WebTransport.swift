@@ -30,20 +30,15 @@ public final class ASRWebTransport: ASRTransport {
 
     /// Fetches a file, from its middle where the server can do that.
     public func fetch(
-        _ path: String, from start: Int, receive: @escaping @Sendable (Data, Int) throws -> Void
+        _ path: String, from start: Int, size: Int, receive: @escaping @Sendable (Data, Int) throws -> Void
     ) async throws -> Bool {
-        // A plus in a path means a space to some servers.
-        let plain = CharacterSet(charactersIn: "/-._~").union(.alphanumerics)
-        let escaped = path.addingPercentEncoding(withAllowedCharacters: plain) ?? path
-        guard let url = URL(string: "\(address)/\(escaped)") else {
-            throw ASRDeliveryError.server("\(address) is not an address")
-        }
+        let url = try url(path)
         for pause in [0.2, 0.8, 2, nil] {
             let answer = try await ask(url, from: start, receive)
             switch answer.status {
             case 200, 206: return true
             case 404: return false
-            case 416 where start > 0: return try await fetch(path, from: 0, receive: receive)
+            case 416 where start > 0: return try await fetch(path, from: 0, size: size, receive: receive)
             case 429, 500, 502, 503, 504:
                 guard let pause = pause else { break }
                 let seconds = max(pause, min(answer.retryAfter, 20))
@@ -56,13 +51,28 @@ public final class ASRWebTransport: ASRTransport {
         return false
     }
 
-    private func ask(
-        _ url: URL, from start: Int, _ receive: @escaping @Sendable (Data, Int) throws -> Void
-    ) async throws -> Answer {
+    func url(_ path: String) throws -> URL {
+        // A plus in a path means a space to some servers.
+        let plain = CharacterSet(charactersIn: "/-._~").union(.alphanumerics)
+        let escaped = path.addingPercentEncoding(withAllowedCharacters: plain) ?? path
+        guard let url = URL(string: "\(address)/\(escaped)") else {
+            throw ASRDeliveryError.server("\(address) is not an address")
+        }
+        return url
+    }
+
+    func request(_ url: URL) -> URLRequest {
         var request = URLRequest(url: url, cachePolicy: .reloadIgnoringLocalCacheData, timeoutInterval: 30)
         for (name, value) in headers { request.setValue(value, forHTTPHeaderField: name) }
         // Bytes are counted as they are signed: not compressed.
         request.setValue("identity", forHTTPHeaderField: "Accept-Encoding")
+        return request
+    }
+
+    private func ask(
+        _ url: URL, from start: Int, _ receive: @escaping @Sendable (Data, Int) throws -> Void
+    ) async throws -> Answer {
+        var request = request(url)
         if start > 0 { request.setValue("bytes=\(start)-", forHTTPHeaderField: "Range") }
         let task = session.dataTask(with: request)
         return try await withTaskCancellationHandler {
