@@ -12,3 +12,13 @@ DATA = ROOT / "tests" / "data"
 #: Checkpoints and graphs written by the original training and export code.
 GENUINE = DATA / "genuine"
 SAMPLE_TEXT = (DEMO / "sample.txt").read_text(encoding="utf-8").strip()
+
+
+def python_files() -> list[Path]:
+    """Every Python file of the project."""
+    return [
+        path
+        for folder in ("asrbuild", "benchmarks", "hydra_plugins", "tests", "tools")
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        if ROOT / "tests" / "handover" / "app" not in path.parents  # their split comes
+    ]

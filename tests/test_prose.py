@@ -1,4 +1,4 @@
-"""Prose and names of tests are plain English, as far as a script can tell; files are short."""
+"""Prose and names of tests are plain English, as far as a script can tell."""
 
 from __future__ import annotations
 
@@ -7,15 +7,9 @@ import io
 import re
 import tokenize
 from collections.abc import Iterator
-from pathlib import Path
 
-PROJECT = Path(__file__).parents[1]
-FILES = [
-    path
-    for folder in ("asrbuild", "benchmarks", "hydra_plugins", "tests", "tools")
-    for path in sorted((PROJECT / folder).rglob("*.py"))
-    if PROJECT / "tests" / "handover" / "app" not in path.parents  # their split comes
-]
+from tests.paths import ROOT, python_files
+
 #: Words that hide the subject, or that stand for report, output or expected.
 BANNED = re.compile(
     r"(?<![`{.])\b(nobody|whoever|somebody|anybody|told|heard)\b(?!:)|is let be|for ever\b",
@@ -53,9 +47,9 @@ def remarks(source: str) -> Iterator[tuple[int, str]]:
 
 def test_no_banned_word_and_no_opening_without_a_noun() -> None:
     found = []
-    assert len(FILES) > 800
-    for path in FILES:
-        name, source = path.relative_to(PROJECT).as_posix(), path.read_text(encoding="utf-8")
+    assert len(python_files()) > 800
+    for path in python_files():
+        name, source = path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8")
         texts = remarks if name.startswith("tests/") else prose
         if BANNED.search(source):
             found += [f"{name}:{at}: {text}" for at, text in texts(source) if BANNED.search(text)]
@@ -74,8 +68,3 @@ def test_the_words_are_found() -> None:
     for name in ("test_what_is_no_package", "test_a_failure_is_told", "test_nobody_knows"):
         assert VAGUE.search(f"def {name}() -> None:"), name
     assert not VAGUE.search("def test_whole_files_are_read() -> None:")
-
-
-def test_no_python_file_has_more_than_500_lines() -> None:
-    lengths = {path: path.read_text(encoding="utf-8").count("\n") for path in FILES}
-    assert {path: length for path, length in lengths.items() if length > 500} == {}

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.test_readme import commands, section
 from tests.handover.report.conftest import DESKTOP, FLAGS, PHONE
-from tests.handover.report.test_browser import WEAK
+from tests.handover.report.pages import WEAK
 from tests.paths import ROOT
+from tests.readme import commands, section
 from tools.site import keys, manifest
 
 

@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from asrbuild.base.errors import AsrbuildError
 from asrbuild.cli import main as cli
+from asrbuild.cli.main import dispatch
 from tests import forking
 
 MODELS = ("static", "dynamic", "dynamic_to_static", "enumerated")
@@ -142,3 +144,10 @@ def assert_nothing_was_published(folder: Path) -> None:
     assert not artifacts.exists() or not [p for p in artifacts.iterdir() if p.is_dir()]
     building = folder / ".asrbuild" / "cache" / ".building"
     assert not building.exists() or not list(building.iterdir())
+
+
+def refusal(*arguments: str) -> AsrbuildError:
+    """The error of a command that refuses."""
+    with pytest.raises(AsrbuildError) as refused:
+        dispatch(list(arguments))
+    return refused.value

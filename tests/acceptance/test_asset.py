@@ -20,8 +20,8 @@ from asrbuild.cli.tree import run_command
 from asrbuild.handover.ship.formats.header import make_header
 from asrbuild.handover.ship.formats.variants import choose, describe_variant
 from asrbuild.handover.ship.signing.keys import new_key
+from tests.acceptance.building import built
 from tests.acceptance.conftest import Workshop
-from tests.acceptance.test_witness import built
 from tests.marks import needs_core_ai
 from tests.paths import DEMO
 from tests.proof import building

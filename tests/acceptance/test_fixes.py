@@ -28,7 +28,7 @@ from asrbuild.builder.sources import settle
 from asrbuild.cli import tree
 from asrbuild.cli.main import HYDRA_FLAGS
 from asrbuild.cli.tree import with_file
-from tests.acceptance.test_errors import CONFIG_ERRORS
+from tests.acceptance.config_errors import CONFIG_ERRORS
 from tests.paths import PACKAGE
 
 #: Options of other programs that fixes name.

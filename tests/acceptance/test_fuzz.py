@@ -97,7 +97,7 @@ def reference(folder: Path) -> None:
 
 
 def manifest(folder: Path) -> None:
-    from tests.cli.test_store_commands import Manifest
+    from asrbuild.artifact.manifest import Manifest
     from tests.manifests import MANIFEST
 
     (folder / "manifest.json").write_text(to_json(Manifest.model_validate(MANIFEST)))

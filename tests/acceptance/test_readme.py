@@ -13,21 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.paths import ROOT, SAMPLE_TEXT
-
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-
-
-def commands(text: str) -> list[str]:
-    """The lines of the ``sh`` blocks of a text."""
-    blocks = re.findall(r"^```sh\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
-    return [line for block in blocks for line in block.splitlines()]
-
-
-def section(heading: str) -> str:
-    """The text below a heading of the README."""
-    found = re.search(rf"^## {heading}\n(.*?)(?=^## )", README, re.DOTALL | re.MULTILINE)
-    assert found is not None, heading
-    return found[1]
+from tests.readme import README, commands, section
 
 
 def run(line: str, folder: Path) -> str:

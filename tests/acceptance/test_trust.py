@@ -28,7 +28,7 @@ from asrbuild.builder.stages import prove
 from asrbuild.cli.main import dispatch
 from asrbuild.proof.evaluation import listen
 from asrbuild.speech.dataset import read_dataset
-from tests.acceptance.conftest import Finished
+from tests.acceptance.conftest import Finished, refusal
 from tests.forging import agree, copy_artifact, spoil_weights
 
 PROGRAM = Path(sys.executable).with_name("asrbuild")
@@ -86,13 +86,6 @@ def data(tmp_path: Path) -> Path:
     shutil.copy(SECOND, folder / "second.wav")
     shutil.copy(resolve_file("demo:second.txt"), folder / "second.txt")
     return folder
-
-
-def refusal(*arguments: str) -> AsrbuildError:
-    """The error of a command that refuses."""
-    with pytest.raises(AsrbuildError) as refused:
-        dispatch(list(arguments))
-    return refused.value
 
 
 def test_damaged_weights_are_an_error_that_names_the_file(

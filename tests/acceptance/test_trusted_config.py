@@ -9,7 +9,7 @@ import pytest
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.builder.compose import compose_recipe
 from asrbuild.builder.config_folders import check_folders
-from tests.acceptance.test_trust import refusal
+from tests.acceptance.conftest import refusal
 
 
 @pytest.mark.parametrize(

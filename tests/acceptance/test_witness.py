@@ -10,34 +10,15 @@ import pytest
 from asrbuild.artifact.manifest import Manifest
 from asrbuild.artifact.reading import read_manifest
 from asrbuild.base.errors import AsrbuildError, GatesError
-from asrbuild.base.progress import Progress
 from asrbuild.builder.compose import compose_recipe
-from asrbuild.builder.engine import build
 from asrbuild.builder.rules import check_keys, check_recipe
 from asrbuild.builder.sources import settle
 from asrbuild.cli.tree import run_command
 from asrbuild.coreai import asset
 from asrbuild.handover.report.witness import witness_rows, witness_text
+from tests.acceptance.building import built
 from tests.acceptance.conftest import Workshop
 from tests.marks import needs_core_ai
-
-
-class Notes(Progress):
-    """Records the lines that the terminal shows."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.lines.append(text)
-
-
-def built(workshop: Workshop, artifacts: Path, *overrides: str) -> tuple[Path, list[str]]:
-    """The artifact of model=static with the workshop's cache, and the notes of its build."""
-    paths = [f"paths.cache={workshop.folder}/.asrbuild/cache", f"paths.artifacts={artifacts}"]
-    notes = Notes()
-    return build(compose_recipe(["model=static", *overrides, *paths]), (), notes).path, notes.lines
 
 
 def without_witness(manifest: Manifest) -> dict[str, object]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from asrbuild.architectures.deepspeech.checkpoint import find_checkpoint, read_weights
@@ -93,3 +94,17 @@ def runtime(core_ai_folder: Path) -> Iterator[None]:
     """Apple's runtime, for every module here without an environment of its own."""
     with opinions.runtime(core_ai_folder):
         yield
+
+
+def given(model: Any, steps: int, real: int, seed: int = 0) -> dict[str, np.ndarray]:
+    """States, and features of so many steps, of which the first are real."""
+    rng = np.random.default_rng(seed)
+    made: dict[str, np.ndarray] = {}
+    for name in model.inputs:
+        if name == "input_node":
+            made[name] = rng.standard_normal((1, steps, 19, 26)).astype(np.float32)
+        elif name == "input_lengths":
+            made[name] = np.array([real], np.int32)
+        else:
+            made[name] = (0.5 * rng.standard_normal((1, 256))).astype(np.float32)
+    return made

@@ -18,27 +18,13 @@ from asrbuild.coreai import asset
 from asrbuild.coreml.executor import load
 from asrbuild.coreml.executor.signature import Enumerated, Fixed
 from asrbuild.coreml.request import ConversionRequest
-from tests.coreai.conftest import FORMS
+from tests.coreai.conftest import FORMS, given
 from tests.marks import needs_core_ai
 from tests.paths import DEMO
 
 pytestmark = needs_core_ai
 Form = Callable[[str], Path]
 Values = Mapping[str, np.ndarray]
-
-
-def given(model: Any, steps: int, real: int, seed: int = 0) -> dict[str, np.ndarray]:
-    """States, and features of so many steps, of which the first are real."""
-    rng = np.random.default_rng(seed)
-    made: dict[str, np.ndarray] = {}
-    for name in model.inputs:
-        if name == "input_node":
-            made[name] = rng.standard_normal((1, steps, 19, 26)).astype(np.float32)
-        elif name == "input_lengths":
-            made[name] = np.array([real], np.int32)
-        else:
-            made[name] = (0.5 * rng.standard_normal((1, 256))).astype(np.float32)
-    return made
 
 
 def sizes_of(model: Any) -> list[int]:

@@ -17,7 +17,7 @@ from asrbuild.base import interrupts
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.coreai import asset, environment
 from asrbuild.coreai.process import RefusedError, RuntimeProcess
-from tests.coreai.test_forms import given
+from tests.coreai.conftest import given
 from tests.marks import needs_core_ai
 
 pytestmark = needs_core_ai

@@ -1,6 +1,6 @@
 """Impossible requests are refused, without the import of a heavy library.
 
-CONFIG_ERRORS of tests/acceptance/test_errors has the rules that a recipe breaks by its keys alone.
+Rules that a recipe breaks by its keys alone are in tests/acceptance/config_errors.py.
 """
 
 from __future__ import annotations

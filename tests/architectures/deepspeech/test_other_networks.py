@@ -12,7 +12,7 @@ from asrbuild.architectures.deepspeech.network import LSTM_SCOPE
 from asrbuild.architectures.tensorflow.graph import load_graph
 from asrbuild.architectures.tensorflow.proto import FLOAT, INT32, Graph, Node, Shape, constant
 from asrbuild.base.errors import AsrbuildError
-from tests.architectures.deepspeech.test_export import HIDDEN
+from tests.architectures.conftest import HIDDEN
 from tests.paths import GENUINE
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tests.architectures.onnx.arrays import floats, integers, truths
 from tests.architectures.onnx.harness import Case, case, check
 
-RNG = np.random.default_rng(7)
 SHAPES = [
     ((2, 3, 4), (2, 3, 4)),
     ((2, 3, 4), (4,)),
@@ -15,19 +15,6 @@ SHAPES = [
     ((1,), (2, 3)),
     ((3,), ()),
 ]
-
-
-def floats(*shape: int, low: float = -2, high: float = 2) -> np.ndarray:
-    return RNG.uniform(low, high, shape).astype(np.float32)
-
-
-def integers(*shape: int) -> np.ndarray:
-    drawn = RNG.integers(1, 9, shape) * RNG.choice([-1, 1], shape)
-    return np.asarray(drawn, np.int64)
-
-
-def truths(*shape: int) -> np.ndarray:
-    return np.asarray(RNG.integers(0, 2, shape), bool)
 
 
 def pairs(op: str, make) -> list[Case]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tests.architectures.onnx.arrays import floats
 from tests.architectures.onnx.harness import Case, case, check
-from tests.architectures.onnx.test_arithmetic import floats
 
 
 def test_convolutions() -> None:

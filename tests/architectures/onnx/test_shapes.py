@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tests.architectures.onnx.arrays import floats, integers, truths
 from tests.architectures.onnx.harness import case, check
-from tests.architectures.onnx.test_arithmetic import floats, integers, truths
 
 X = floats(2, 3, 4)
 

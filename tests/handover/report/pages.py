@@ -129,3 +129,71 @@ def refused(number: int, *overrides: str) -> JobRecord:
         compress="palettize_4",
         transcripts_match=False,
     )
+
+
+#: Counts texts and shapes on a page, and lists those with too little contrast.
+WEAK = """([texts, shapes]) => {
+    const channels = colour => {
+        const parts = (colour.match(/[\\d.]+/g) ?? []).map(Number);
+        return colour.startsWith("color(") ? parts.map((v, i) => i < 3 ? 255 * v : v) : parts;
+    };
+    const over = (top, under, share) => top.map((v, i) => v * share + under[i] * (1 - share));
+    const light = colour => {
+        const linear = v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+        const [r, g, b] = colour.map(v => linear(v / 255));
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    const contrast = (one, two) => {
+        const [a, b] = [light(one), light(two)];
+        return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    };
+    // What is painted behind: the nearest background, and in a row of gates also its areas.
+    const ground = element => {
+        for (let e = element; e; e = e.parentElement) {
+            const colour = channels(getComputedStyle(e).backgroundColor);
+            if (colour.length === 3) return colour;
+            if (colour[3] > 0) return over(colour.slice(0, 3), ground(e.parentElement), colour[3]);
+        }
+        return [255, 255, 255];
+    };
+    const grounds = element => {
+        const svg = element.closest(".gates svg");
+        const areas = svg ? [...svg.querySelectorAll(".pass-area, .fail-area")] : [];
+        const fills = areas.map(e => channels(getComputedStyle(e).fill).slice(0, 3));
+        const parent = (element.closest("svg") ?? element).parentElement;
+        return fills.length ? fills : [ground(parent)];
+    };
+    const visible = e => e.checkVisibility() && e.getBoundingClientRect().width > 0;
+    const found = [];
+    let count = 0;
+    const judge = (element, colours, behind, least) => {
+        count += 1;
+        const best = Math.max(...colours.map(c => contrast(c, behind)));
+        if (best < least) found.push(`${best.toFixed(2)} ${element.outerHTML.slice(0, 90)}`);
+    };
+    for (const e of document.querySelectorAll(texts)) {
+        if (!e.textContent.trim() || !visible(e) || e.matches("svg a")) continue;
+        const style = getComputedStyle(e);
+        const [r, g, b, alpha = 1] = channels(e.closest("svg") ? style.fill : style.color);
+        const behind = e.closest("svg") ? ground(e.closest("svg").parentElement) : ground(e);
+        judge(e, [over([r, g, b], behind, alpha * Number(style.opacity))], behind, 4.5);
+    }
+    for (const e of document.querySelectorAll(shapes)) {
+        if (!visible(e) && !e.closest("svg")) continue;
+        const style = getComputedStyle(e);
+        for (const behind of grounds(e)) {
+            const painted = [];
+            if (e.matches(".swatch")) {
+                if (style.backgroundImage !== "none") continue;
+                painted.push(channels(style.backgroundColor).slice(0, 3));
+            } else {
+                if (style.fill !== "none" && !style.fill.startsWith("url"))
+                    painted.push(over(channels(style.fill).slice(0, 3), behind, style.fillOpacity));
+                const line = channels(style.stroke).slice(0, 3);
+                if (style.stroke !== "none") painted.push(over(line, behind, style.strokeOpacity));
+            }
+            judge(e, painted, behind, 3);
+        }
+    }
+    return [count, found];
+}"""
