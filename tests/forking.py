@@ -62,3 +62,11 @@ def run(
     from asrbuild.cli import main as cli
 
     cli.main()
+
+
+def run_ahead(folder: Path, arguments: list[str], out: Path) -> None:
+    """As :func:`run`, for a sweep whose second process starts at the size of the demo."""
+    from asrbuild.builder import ahead
+
+    ahead.LEAST_BYTES = 0
+    run(folder, arguments, out)

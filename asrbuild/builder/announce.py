@@ -6,6 +6,7 @@ from typing import Any
 
 from hydra.experimental.callback import Callback
 
+from asrbuild.builder import ahead
 from asrbuild.builder.sweep_jobs import announce
 
 
@@ -15,3 +16,4 @@ class Announce(Callback):
     def on_multirun_start(self, config: Any, **_: Any) -> None:
         """Writes the facts of the sweep to the folder of its records."""
         announce(config.hydra, config.tune.returns)
+        ahead.announce(config)

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -99,6 +100,32 @@ def export_original(recipe: Recipe, progress: Progress) -> Path:
         run.start(step, threads)
         threads.wait([run.folders[export.STAGE.name]])
         return run.folders[export.STAGE.name].result() / export.GRAPH
+
+
+def make_ahead(recipe: Recipe) -> None:
+    """Makes what a later build of the recipe proves and publishes, in the cache alone.
+
+    Raises:
+        AsrbuildError: as ``build``, but for the proof and the publication.
+    """
+    from asrbuild.base.threads import workers
+    from asrbuild.builder.checks import check_files
+    from asrbuild.builder.run import Attempt
+    from asrbuild.builder.stages import prove
+
+    check_keys(recipe)
+    root = Path(recipe.paths.cache)
+    recipe, source = settle(recipe, root)
+    planned = plan(recipe, source)
+    if receipts.published(root, Path(recipe.paths.artifacts), planned.receipt) is not None:
+        return
+    check_recipe(recipe)
+    check_files(recipe, source)
+    with cache.in_use(root) as marks, workers(3) as threads:
+        run = Attempt(planned, Progress(on_event=lambda _: None), marks, [])
+        for step in takewhile(lambda step: step.stage is not prove.STAGE, planned.steps):
+            run.start(step, threads)
+        threads.wait(list(run.folders.values()))
 
 
 def _require_own(recipe: Recipe) -> None:

@@ -16,6 +16,7 @@ from asrbuild.base import terminal
 from asrbuild.base.disk import disk_errors, write_atomically
 from asrbuild.base.errors import AsrbuildError, GatesError, MisuseError
 from asrbuild.base.progress import Event, Progress
+from asrbuild.builder import ahead
 from asrbuild.builder.api import build_or_tune
 from asrbuild.builder.compose import compose_recipe, run_hydra, swept_in_config, to_recipe
 from asrbuild.builder.composed import composed, remember
@@ -96,6 +97,8 @@ def _build(argv: list[str]) -> int:
         stopped = error
         if not any(records.glob("*.json")):
             raise
+    finally:
+        ahead.end()
     jobs = read_records(records, _INTERRUPTED if isinstance(stopped, KeyboardInterrupt) else _LOST)
     _tell_all(jobs, records, time.perf_counter() - start)
     if stopped is not None:
@@ -282,6 +285,8 @@ def _sweep_job(config: Any) -> Returned:
         receipt.wer,
     )
     _end(record, progress)
+    if built.stages:
+        ahead.begin(number, receipt.package_bytes, sweep.varied)
     return returned
 
 

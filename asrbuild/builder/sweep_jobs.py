@@ -47,14 +47,19 @@ def announce(hydra: Any, returns: Sequence[str]) -> None:
         )
 
 
-def _about(hydra: Any, returns: Sequence[str]) -> About:
+def overrides_of(hydra: Any) -> list[Any]:
+    """The parsed overrides of a sweep, those of ``hydra.sweeper.params`` first."""
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     params = hydra.sweeper.get("params") or {}
     given = [*(f"{key}={text}" for key, text in params.items()), *hydra.overrides.task]
     parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
-    overrides = {each.get_key_element(): each for each in parser.parse_overrides(given)}
+    return list(parser.parse_overrides(given))
+
+
+def _about(hydra: Any, returns: Sequence[str]) -> About:
+    overrides = {each.get_key_element(): each for each in overrides_of(hydra)}
     swept = [each for each in overrides.values() if each.is_sweep_override()]
     jobs = hydra.sweeper.get("n_trials")
     if jobs is None and all(each.is_discrete_sweep() for each in swept):

@@ -112,7 +112,7 @@ def test_fifty_kills_of_a_real_sweep(workshop: Workshop, tmp_path: Path) -> None
             before, left = entries(tmp_path), under_way(tmp_path)
             log.write_text("")
             process = forking.context().Process(
-                target=forking.run, args=(tmp_path, sweep(16 + steps), log), daemon=True
+                target=forking.run_ahead, args=(tmp_path, sweep(16 + steps), log), daemon=True
             )
             process.start()
             # Half of the kills are at any moment, half in the stage that was killed least.

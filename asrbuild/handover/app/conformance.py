@@ -28,6 +28,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ from asrbuild.artifact.manifest2 import tokens_of
 from asrbuild.artifact.runtime import feature_settings
 from asrbuild.base.array import Array
 from asrbuild.base.file_names import file_names
+from asrbuild.coreml.executor.lockstep import in_lockstep
 from asrbuild.proof.gates import gates_from
 from asrbuild.speech.audio import wav_bytes
 from asrbuild.speech.features import kinds
@@ -158,10 +160,13 @@ def write_conformance(
         recordings: name -> int16 samples (n,) at the artifact's rate.
     """
     directory.mkdir(parents=True)
-    entries = [
-        _record(directory / name, manifest, package, samples)
-        | {"name": name, "audio": f"{name}/audio.wav"}
+    works = [
+        partial(_record, directory / name, manifest, package, samples)
         for name, samples in recordings.items()
+    ]
+    entries = [
+        entry | {"name": name, "audio": f"{name}/audio.wav"}
+        for name, entry in zip(recordings, in_lockstep(works), strict=True)
     ]
     book = {
         "format": FORMAT_2 if isinstance(manifest, manifest2.Manifest) else FORMAT,
