@@ -50,7 +50,6 @@ def announce(config: Any) -> None:
     """Takes Hydra's configuration of a sweep whose jobs are known and run in this process."""
     global _sweep
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-
     from hydra.core.global_hydra import GlobalHydra
 
     from asrbuild.builder.sweep_jobs import overrides_of
