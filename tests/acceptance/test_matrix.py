@@ -54,6 +54,8 @@ FORM = {  # (format, lstm) -> operations that the package must have, and must no
     ("neuralnetwork", "loop"): ("loop", "uniDirectionalLSTM"),
 }
 Cell = tuple[str, str, str, str, str]
+#: The neural network that .ci/run builds with each kernel, besides every function.
+OF_KERNELS = ("dynamic_to_static", "neuralnetwork")
 
 
 def overrides(cell: Cell) -> list[str]:
@@ -67,21 +69,35 @@ def test_the_cells_are_all_combinations_of_a_recipe(tmp_path: Path) -> None:
     assert axes == set(CELLS)
 
 
-def built_at(artifacts: Path, workshop: Workshop, *overrides: str) -> Path:
-    """The artifact of a recipe, built in this process with the workshop's cache."""
-    paths = [f"paths.cache={workshop.folder}/.asrbuild/cache", f"paths.artifacts={artifacts}"]
+@pytest.fixture
+def cache(workshop: Workshop) -> Path:
+    """The workshop's cache."""
+    return workshop.folder / ".asrbuild" / "cache"
+
+
+@pytest.fixture(scope="module")
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The cache of cells that .ci/run builds with each kernel, where no workshop is needed."""
+    return tmp_path_factory.mktemp("matrix")
+
+
+def built_at(artifacts: Path, cache: Path, *overrides: str) -> Path:
+    """The artifact of a recipe, built in this process."""
+    paths = [f"paths.cache={cache}", f"paths.artifacts={artifacts}"]
     return build(compose_recipe([*overrides, *paths])).path
 
 
 @pytest.mark.parametrize("cell", CELLS, ids="-".join)
 def test_a_cell_is_built_and_proven(
-    cell: Cell, workshop: Workshop, tmp_path: Path, request: pytest.FixtureRequest
+    cell: Cell, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
+    with_each_kernel = cell[:1] == ("multifunction",) or cell[:2] == OF_KERNELS
+    cache = request.getfixturevalue("own_cache" if with_each_kernel else "cache")
     witnessed = cell[1] == "mlprogram" and unsupported() is None
     if witnessed:
         request.getfixturevalue("core_ai")
     asked = ["verify.witness=required"] if witnessed else []
-    path = built_at(tmp_path, workshop, *overrides(cell), *asked)
+    path = built_at(tmp_path, cache, *overrides(cell), *asked)
     manifest = read_manifest(path)
     assert (manifest.verification.witness is not None) == witnessed
     assert_it_is_what_was_asked_for(cell, manifest, inspect_model(path / manifest.model.package))
@@ -168,10 +184,10 @@ def test_a_cell_that_core_ml_lacks_is_refused_when_composed(cell: Cell, tmp_path
 
 
 def test_an_app_may_choose_a_function_and_change_it_on_the_way(
-    workshop: Workshop, tmp_path: Path
+    own_cache: Path, tmp_path: Path
 ) -> None:
     """The manifest describes each function; ``transcribe`` runs each; all share one state."""
-    path = built_at(tmp_path, workshop, "model=multifunction")
+    path = built_at(tmp_path, own_cache, "model=multifunction")
     manifest = read_manifest(path)
     feeding = {f.name: f.streaming for f in manifest.model.functions}
     uses = {name: (fed.mode, fed.steps_per_chunk) for name, fed in feeding.items()}
@@ -217,7 +233,7 @@ def test_an_app_may_choose_a_function_and_change_it_on_the_way(
 
 
 def test_a_wrong_package_is_never_published(
-    workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The conversion swaps two gates: every shape fits, and only a run shows the fault."""
     from asrbuild.architectures.deepspeech import weights as source
@@ -236,17 +252,17 @@ def test_a_wrong_package_is_never_published(
     ask = ("model=static", "verify=quick", "source.description=wrong")
     for _ in range(2):  # a failed proof is not cached
         with pytest.raises(AsrbuildError, match="does not do what the TensorFlow graph") as caught:
-            built_at(tmp_path, workshop, *ask)
+            built_at(tmp_path, cache, *ask)
         assert "sample: logits argmax_agreement" in caught.value.message
         assert "first divergence: lstm (node " in caught.value.message
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix == ".json"]
 
 
 def test_a_costly_combination_is_noted(
-    workshop: Workshop, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    cache: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     target = "coreml.minimum_deployment_target=iOS15"
-    path = built_at(tmp_path, workshop, "model=static", "verify=quick", target)
+    path = built_at(tmp_path, cache, "model=static", "verify=quick", target)
     assert "note: before iOS17 an lstm op computes in fp32" in capfd.readouterr().err
     assert read_manifest(path).model.minimum_os["iOS"] == "15"
 
