@@ -1,4 +1,4 @@
-"""Builds that several test files look at: made once, however many test processes there are."""
+"""Builds that several test files share: made once for all test processes."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from asrbuild.artifact.reading import read_manifest
 from tests.acceptance.conftest import Finished, run_asrbuild
 from tests.architectures.recipes import write_recipe
 
-#: Real speech, and no more: the whole proof takes a minute.
+#: Only real speech, because the whole proof takes a minute.
 SHORT = ("verify.inputs=[sample,second]", "verify.edge_lengths=false")
 ENVIRONMENT = {"ASRBUILD_ARTIFACTS": "a", "ASRBUILD_CACHE": "c", "OPENBLAS_NUM_THREADS": "1"}
 NETWORKS = ("hama", "quartznet", "silero", "streaming")
 
 
 def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
-    """A folder of all test processes that the first one fills."""
+    """A folder of all test processes, which the first one fills."""
     base = factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     folder = shared / name
     with FileLock(shared / f"{name}.lock"):
-        # A folder that was not finished is of a process that failed: it fails here as well.
+        # An unfinished folder belongs to a failed process, so the build fails here as well.
         if not (folder / "complete").exists():
             folder.mkdir(exist_ok=True)
             make(folder)

@@ -59,7 +59,7 @@ def build_again(
     capfd: pytest.CaptureFixture[str],
     *overrides: str,
 ) -> tuple[int, str]:
-    """A static build in the sweep's folder, whose cache has most of it; exit code and errors."""
+    """Runs a static build in the folder and cache of the sweep; exit code and errors."""
     monkeypatch.chdir(sweep.folder)
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
@@ -140,10 +140,10 @@ def test_phoneme_errors_are_in_the_manifest_and_the_report(hama: tuple[Path, Pat
         assert t.expected == PRONOUNCED[t.input.split("@")[0]]
         assert t.phonemes.changed == 0
         assert t.phonemes.expected == counts.reference
-        # The package writes what the original does, so both have the same errors.
+        # The package gives the transcripts of the original, so both have the same errors.
         assert t.phonemes.package_errors == t.phonemes.original_errors == counts.errors
         assert f"{t.phonemes.per:.1%} ({counts.errors} of {counts.reference})" in report
-    # Words are the model's, not the signs between spaces.
+    # Words are those of the model, not the symbols between spaces.
     assert f"word error rate {100 * word_rate(manifest, tokens):.1f} %" in report
 
 
@@ -197,7 +197,7 @@ def test_functions_count_rows_next_to_context_and_share_weights(
         "whole": 16 * steps + around,
     }
     assert axes["whole"].max == 600 * steps + around
-    # Each was run: the sample by every function, in every way that the function allows.
+    # The proof runs the sample by every function, in every way that the function allows.
     ran = {metric.input for metric in manifest.verification.metrics}
     assert {"sample", "sample@chunk_32", "sample@whole"} <= ran
     alone = sweep.artifact("quartznet", "static")
@@ -209,7 +209,7 @@ def test_functions_count_rows_next_to_context_and_share_weights(
 
 
 def test_a_package_that_writes_other_phonemes_is_refused(hama: tuple[Path, Path]) -> None:
-    """Negative control: n and m change places in what the package gives, as in a damaged layer."""
+    """Negative control: n and m are exchanged in the package's outputs, as by a damaged layer."""
     artifact = hama[1]
     manifest: Any = read_manifest(artifact)
     cases, reference = load_reference(artifact / PARITY, 0)

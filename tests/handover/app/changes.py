@@ -1,7 +1,7 @@
 """Changes to data and code of the app kit, which its tests must find.
 
-``benchmarks/app_kit.py`` makes them one after another. All changes of code are in one build: each
-is made while a variable of the environment has its number, so that nothing is compiled twice.
+``benchmarks/app_kit.py`` makes them in turn. One build has all changes of code: a variable of the
+environment has the number of the active one, so that nothing is compiled twice.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 Change = Callable[[Path], object]
-#: A module of the kit: whether a change is made.
+#: A module of the kit: whether a change is active.
 SEED = """import Foundation
 
 package enum Seed {
@@ -41,14 +41,14 @@ class Data:
 class Code:
     """A change to a source of the kit.
 
-    ``text`` is there once; the parts of it in «guillemets» are replaced, each by one of ``wrong``.
+    ``text`` occurs once; its parts in «guillemets» are replaced, each by one of ``wrong``.
     A part is an expression, or whole statements.
     """
 
     file: str
     text: str
     wrong: tuple[str, ...]
-    #: What finds it: tests on an artifact, or the cases of the decoders.
+    #: The tests for it: the cases of the decoders, or those on an artifact.
     decoding: bool = False
 
     @property
@@ -56,7 +56,7 @@ class Code:
         return f"{Path(self.file).stem}: {' '.join(self.text.split())[:70]} -> {self.wrong[0][:40]}"
 
     def seeded(self, source: str, number: int) -> str:
-        """The source with the change in it, made while ``Seed.on(number)``."""
+        """The source with the change, active if ``Seed.on(number)``."""
         plain = self.text.replace("«", "").replace("»", "")
         assert source.count(plain) == 1, f"{self.file} has {plain!r} {source.count(plain)} times"
         made, rest = "", self.text
@@ -76,7 +76,7 @@ def _statement(text: str) -> bool:
 
 
 def manifest(path: str, value: Any) -> Data:
-    """A value of ``manifest.json`` by its path; a function changes the present one."""
+    """Changes a value of ``manifest.json`` by its path; a function gets the present one."""
 
     def change(artifact: Path) -> None:
         file = artifact / "manifest.json"
@@ -92,7 +92,7 @@ def manifest(path: str, value: Any) -> Data:
 
 
 def array(name: str, change: Callable[[np.ndarray], object], recording: str = "reference") -> Data:
-    """Values of an array of a recording."""
+    """Changes values of an array of a recording."""
 
     def run(artifact: Path) -> None:
         file = artifact / "conformance" / recording / f"{name}.npy"
@@ -210,7 +210,7 @@ def decoding(file: str, text: str, *wrong: str) -> Code:
     return Code(file, text, wrong, decoding=True)
 
 
-#: Of packages with a manifest 2.0: of the detector of voice, and of the network with context.
+#: Changes to packages with a manifest 2.0: the detector of voice, and the network with context.
 DATA_2 = (
     manifest("context.left_steps", lambda steps: steps + 1),
     manifest("rows.steps", lambda steps: steps + 1),
@@ -353,7 +353,7 @@ CODE = (
     ),
     decoding(SCORER + "WordTrie.swift", "«isFinal(state) ? 0 : state»", "state"),
 )
-#: Changes that no result can show, and why.
+#: Changes that no result can show, with the reason.
 KNOWN = {
     "by: «settings.sampleRate»": "pieces of another size are the same recording",
 }

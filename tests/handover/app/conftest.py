@@ -21,7 +21,7 @@ from tests.paths import DEMO
 
 #: Kinds of DeepSpeech packages that no other test builds.
 KINDS = {
-    # With the demo's scorer, which the genuine decoder follows.
+    # With the demo's scorer, for comparison with the genuine decoder.
     "stateful": (
         "model=static",
         "coreml.state=stateful",
@@ -43,7 +43,7 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory, workshop: Workshop) -> d
             "whole": workshop.artifact("dynamic", "mlprogram"),
         }
         for kind, overrides in KINDS.items():
-            # The kit is under test here, not the proof.
+            # These tests are of the kit, not of the proof.
             done = run_asrbuild(*overrides, f"name={kind}", "verify=quick", cwd=folder)
             assert done.code == 0, done.err
             (found[kind],) = (p for p in (folder / "artifacts" / kind).iterdir() if p.is_dir())
@@ -72,7 +72,7 @@ def networks(
     """Artifacts with a manifest 2.0, as they were published."""
     short = {"second": to_int16(read_audio(DEMO / "second.wav", 16_000))}
     hama = sweep.artifact("hama", "dynamic")
-    # A minute of samples in one call: the kit with a shorter recording.
+    # A minute of samples in one call: the kit gets a shorter recording.
     folder = once(tmp_path_factory, "app-hama", lambda at: write_app(hama, at / "app", short))
     return {
         "hama": folder / "app",

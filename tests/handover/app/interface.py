@@ -1,9 +1,9 @@
-"""The public symbols of ASRKit, read from compiled modules, and the list that was recorded last.
+"""The public symbols of ASRKit, read from compiled modules, and the recorded list.
 
     uv run python -m tests.handover.app.interface BUILD
 
 records the symbols of a build (``swift build --scratch-path BUILD``) with the kit's version: do so
-when a version is released. A symbol or a declaration that is gone requires a new major version.
+when a version is released. A removed symbol or declaration requires a new major version.
 """
 
 from __future__ import annotations

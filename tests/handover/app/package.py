@@ -26,17 +26,17 @@ from tests.paths import DEMO
 needs_swift = pytest.mark.skipif(
     shutil.which("swift") is None, reason="there is no Swift toolchain here"
 )
-#: Tests that are copied into the package, beside the kit's own. They return at once where the
-#: variable that names their data is missing.
+#: Tests that are copied into the package, in addition to the kit's own. They return at once if the
+#: variable with their data is missing.
 MORE_TESTS = (comparison.SWIFT, Path(__file__).parent / "delivery" / "DeliveryCases.swift")
 CHECKS = "checks.json"
-#: Tests that are another for each kind of package; of the rest one kind is enough.
+#: Tests that differ for each kind of package; for others one kind is enough.
 OF_KIND = "StreamingTests|TranscriberTests|FailureTests|RecognizerTests|ConformanceTests"
-#: Those that a package with a manifest 2.0 may fail as well.
+#: Tests for packages with a manifest 2.0 too.
 OF_NETWORK = f"{OF_KIND}|FeatureTests|DecoderTests|InterfaceTests|ManifestTests"
-#: The one test that needs a key to sign with.
+#: The only test that requires a signing key.
 EVIDENCE = "ConformanceTests.testEvidenceForTheReader"
-#: How many tests each suite has.
+#: The number of tests of each suite.
 TESTS = {
     path.stem: path.read_text().count("func test")
     for path in (TEMPLATES / SWIFT_KIT / "Tests").rglob("*Tests.swift")
@@ -60,7 +60,7 @@ def other_recordings() -> dict[str, np.ndarray]:
 class Built:
     """The Swift package with the stand-in and the comparison's tests in it, compiled.
 
-    ``checks``: what ``asrbuild app`` says of it.
+    ``checks``: the results of ``asrbuild app`` for it.
     """
 
     package: Path
@@ -70,7 +70,7 @@ class Built:
     def swift(self, *command: str, **env: str) -> subprocess.CompletedProcess[str]:
         package, then = env.pop("package", str(self.package)), env.pop("then", "")
         folders = ["--package-path", package, "--scratch-path", str(self.build)]
-        # Test processes run what is compiled side by side.
+        # Test processes run the compiled package concurrently.
         alone = ["--ignore-lock"] if "--skip-build" in command else []
         verb, *rest = command
         return subprocess.run(
@@ -82,9 +82,9 @@ class Built:
         )
 
     def test(self, artifact: Path, suites: str, **env: str) -> str:
-        """Runs the tests of some suites on an artifact; what they print.
+        """Runs the tests of some suites on an artifact; returns their output.
 
-        All of them must run and pass; evidence is left out where no key signs it.
+        All of them must run and pass; evidence is left out if no key signs it.
         """
         done = self.swift(
             "test", "--skip-build", "--filter", suites, ASRKIT_ARTIFACT=str(artifact), **env
@@ -126,7 +126,7 @@ def build_package(artifact: Path, folder: Path) -> None:
 
 
 def read_built(artifact: Path, folder: Path) -> Built:
-    """What ``build_package`` made."""
+    """The result of ``build_package``."""
     checks = [Check(**each) for each in json.loads((folder / CHECKS).read_text())]
     return Built(artifact / SWIFT_KIT, folder / "build", checks)
 
@@ -140,7 +140,7 @@ def write_app(
 
 def asrkit(built: Built, *words: object, **env: str) -> subprocess.CompletedProcess[str]:
     """The command line of the kit."""
-    # Words after the program's name are the program's.
+    # Words after the program's name are its arguments.
     folders = ["--package-path", built.package, "--scratch-path", built.build]
     command = ["swift", "run", *folders, "--skip-build", "asrkit", *words]
     return subprocess.run(

@@ -1,7 +1,7 @@
 """A stand-in for Core ML: its interface in Swift, and asrbuild's executor, which answers it.
 
-Core ML is Apple's alone. Elsewhere the stand-in passes every call on through two pipes, so that the
-whole way from samples to words runs in Swift on the real package.
+Core ML is Apple's alone. On other systems the stand-in passes every call on through two pipes, so
+that Swift runs the whole way from samples to words on the real package.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def add_stand_in(package: Path) -> None:
 
 
 def described(package: Path, function: str | None) -> dict[str, Any]:
-    """What Core ML would say of a function: its arrays, its states, the package's own notes."""
+    """Core ML's description of a function: its arrays, its states, the package's notes."""
     summary = inspect_model(package)
     (found,) = (f for f in summary.functions if f.name == (function or summary.default_function))
     arrays = {
@@ -54,9 +54,9 @@ def described(package: Path, function: str | None) -> dict[str, Any]:
 def serving(
     artifact: Path, manifest: Manifest, pipes: Path, signer: Signer | None = None
 ) -> Iterator[list[dict[str, Any]]]:
-    """Answers the stand-in's questions with the executor; the questions, without their arrays.
+    """Answers the stand-in's requests with the executor; yields the requests without their arrays.
 
-    ``signer``: what signs for a device.
+    ``signer``: the key that signs for a device.
     """
     pipes.mkdir()
     for name in ("requests", "answers"):
@@ -92,7 +92,7 @@ def serving(
         }
 
     def serve() -> None:
-        # Opened for both, so that a reader or writer who leaves ends nothing.
+        # Opened for reading and writing, so that a disconnected reader or writer does not end it.
         with open(os.open(pipes / "requests", os.O_RDWR), "rb", buffering=0) as requests:
             buffered = bytearray()
             answers = os.open(pipes / "answers", os.O_RDWR)

@@ -39,7 +39,7 @@ let package = Package(
 )
 """
 ABC = make_alphabet("ab ")
-#: More labels than a byte has, most of them of no word.
+#: More labels than values of a byte, most of them outside of words.
 WIDE = make_alphabet([*ENGLISH.labels, *(chr(0x4E00 + n) for n in range(250))])
 BYTES = bytes_alphabet()
 #: Characters with the blank first, a boundary, and a label that prints nothing.
@@ -56,7 +56,7 @@ class Tool:
     package: Path
 
     def decode(self, cases: list[Case], tokens: tuple[Any, ...] = (), manifests: Any = ()) -> Any:
-        """The answer to each case; a case has its rows as the array ``p``."""
+        """Decodes cases, whose rows are the array ``p``; returns the answers."""
         book, start = [], 0
         for case in cases:
             rows = case["p"]
@@ -96,14 +96,14 @@ def _labels(tokens: Alphabet | Vocabulary) -> dict[str, Any]:
     }
 
 
-#: Folders of ASRCore that decoding does not use: without them a build takes two thirds of the time.
+#: Folders of ASRCore that decoding does not use; without them a build takes two thirds of the time.
 UNUSED = ("Features", "Sound", "Transcript")
 
 
 def build_tool(package: Path, change: Callable[[Path], object] = lambda _: None) -> Tool:
-    """Compiles the program of ``decoding/main.swift`` with what it uses of the kit's ASRCore.
+    """Compiles the program of ``decoding/main.swift`` with the parts of ASRCore that it uses.
 
-    ``change`` is called with the folder of the sources before.
+    ``change`` is called with the folder of the sources before that.
     """
     core = package / "Sources" / "ASRCore"
     shutil.copytree(
@@ -170,7 +170,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 def random_rows(
     chance: np.random.Generator, classes: int, blank: int, ties: bool = True
 ) -> np.ndarray:
-    """From nearly even to nearly certain; with ties every third has many equal probabilities."""
+    """Rows from nearly even to nearly certain; with ties every third has many equal values."""
     sharpness = chance.uniform(0.3, 4)
     logits = chance.standard_normal((int(chance.integers(0, 50)), classes)) * sharpness
     logits[:, blank] += chance.uniform(-1, 2) * sharpness
@@ -182,7 +182,7 @@ def random_rows(
 
 
 def spoken_rows(chance: np.random.Generator, scorer: Scorer) -> np.ndarray:
-    """Some of the scorer's words in noise."""
+    """Rows that spell some of the scorer's words, with noise."""
     text = " ".join(chance.choice(scorer.words, int(chance.integers(1, 6))))
     labels = scorer.alphabet.encode(text.replace(" ", "") if scorer.alphabet is BYTES else text)
     rows = np.full((2 * len(labels), scorer.alphabet.size + 1), 0.3 / scorer.alphabet.size)
@@ -221,7 +221,7 @@ def random_case(chance: np.random.Generator, scorer: Scorer | None, alphabet: Al
 def random_cases(
     scorers: dict[str, Scorer], count: int
 ) -> tuple[list[Case], tuple[Alphabet | Vocabulary, ...]]:
-    """The same cases each time, of every scorer and of none; and the labels that they name."""
+    """Cases with every scorer and without, the same each time; and the labels that they name."""
     chance = np.random.default_rng(15)
     alphabets = (ENGLISH, ABC, WIDE, BYTES)
     cases: list[Case] = []
@@ -242,10 +242,10 @@ def random_cases(
 
 
 def difference(answer: dict[str, Any], expected: list[Hypothesis]) -> str:
-    """What an answer has otherwise, or nothing."""
+    """The difference of an answer; empty if there is none."""
     if answer.get("error"):
         return str(answer["error"])
-    # Prefixes without a probability fill up a list, in an order that depends on its length.
+    # Prefixes without a probability fill the list, in an order that depends on its length.
     expected = [each for each in expected if each.confidence > -1e38]
     if len(answer["hypotheses"]) < len(expected):
         return f"{len(answer['hypotheses'])} hypotheses of {len(expected)}"

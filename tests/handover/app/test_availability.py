@@ -1,8 +1,8 @@
-"""The kit's sources type-checked for Apple's targets: an interface that a system lacks is guarded.
+"""The kit's sources, type-checked for Apple's targets: interfaces that a system lacks are guarded.
 
-Swift on Linux enforces no ``@available`` of iOS or macOS. It does for an Apple target, which needs
-a standard library of that target: Linux's own, with the name of its target replaced by one of the
-same length. Core ML, AVFoundation and Foundation are transcribed in ``apple_interface``.
+Swift on Linux enforces ``@available`` of iOS or macOS only for an Apple target. That requires a
+standard library of the target: Linux's own, with the name of its target replaced by one of the same
+length. Core ML, AVFoundation and Foundation are transcribed in ``apple_interface``.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("swift") is None, reason="there is no Swift toolchain here"),
 ]
 INTERFACE = Path(__file__).parent / "apple_interface"
-#: What replaces Linux's target in the standard library's files, by folder and file of the library.
+#: Replacements of Linux's target in the standard library, by folder and file of the library.
 TARGETS = {
     ("macosx", "x86_64-apple-macos"): b"x86_64-apple-macos9",
     ("iphoneos", "arm64-apple-ios"): b"arm64-apple-ios15.0",
 }
 #: The systems whose interfaces are transcribed.
 FRAMEWORKS = ("Foundation", "CryptoKit", "CoreML", "CoreAI", "AVFoundation")
-#: The modules of the kit that are checked, each after those that it imports.
+#: The checked modules of the kit, each after those that it imports.
 MODULES = ("ASRCore", "ASRSession", "ASRDelivery", "ASRAudio", "ASRCoreML", "ASRConformance")
 MODEL = "CoreMLModel.swift"
 OUTLINES = "-experimental-skip-non-inlinable-function-bodies"
@@ -40,7 +40,8 @@ OUTLINES = "-experimental-skip-non-inlinable-function-bodies"
 class Checker:
     """The folder with the standard libraries, and the kit's sources by module.
 
-    Modules are made beside the sources: those in the compiler's own folder count as a system's.
+    Modules are made in the folders of the sources: those in the compiler's folder count as a
+    system's.
     """
 
     folder: Path
@@ -50,8 +51,8 @@ class Checker:
         """Errors and warnings of the kit for a target such as ``x86_64-apple-macos12.0``.
 
         Modules stay for the next call. ``changed``: other sources of the module that its folder
-        names, which is checked alone. ``outlines``: of the modules that call no framework the
-        bodies of functions are left out, which the check of another target has.
+        names, which is checked alone. ``outlines``: leaves out the bodies of functions in modules
+        that call no framework; the check of another target has them.
         """
         modules, found = self.sources.parent / triple, []
         interface = [(name, sorted(INTERFACE.glob(f"{name}*.swift"))) for name in FRAMEWORKS]
@@ -72,7 +73,7 @@ class Checker:
         return found
 
     def app_errors(self, triple: str, sources: Path) -> list[str]:
-        """Errors and warnings of an app with the kit; of a target that ``errors`` had before."""
+        """Errors and warnings of an app with the kit, for a target that ``errors`` has compiled."""
         modules, found = self.sources.parent / triple, []
         for name, file in (
             ("Combine", INTERFACE / "Combine.swift"),
@@ -116,7 +117,7 @@ class Checker:
 
 
 def _complaints(done: subprocess.CompletedProcess[str]) -> list[str]:
-    """Errors and warnings, each from its file's name on."""
+    """Errors and warnings, each beginning with its file's name."""
     lines = [x for x in done.stderr.splitlines() if ": error:" in x or ": warning:" in x]
     assert (done.returncode != 0) == any(": error:" in line for line in lines), done.stderr
     return [line.rpartition("/")[2] for line in lines]
@@ -131,12 +132,12 @@ def checker(tmp_path_factory: pytest.TempPathFactory) -> Checker:
     answer = json.loads(done.stdout)
     library = Path(answer["paths"]["runtimeResourcePath"])
     if not library.exists():
-        # tools/debian_swift.sh: the toolchain has a root of its own.
+        # tools/debian_swift.sh gives the toolchain its own root.
         swift = Path(str(shutil.which("swift"))).resolve()
         library = swift.parent.parent / "root" / library.relative_to("/")
     name = answer["target"]["triple"].encode()
     modules = sorted((library / "linux").glob("*.swiftmodule/x86_64-*linux-gnu.swiftmodule"))
-    # Of Linux alone.
+    # On Linux only.
     modules = [module for module in modules if module.parent.stem != "FoundationNetworking"]
     if not modules or {len(target) for target in TARGETS.values()} != {len(name)}:
         pytest.skip(f"the standard library of {name.decode()} cannot be renamed")
@@ -155,9 +156,9 @@ def checker(tmp_path_factory: pytest.TempPathFactory) -> Checker:
 
 
 @pytest.mark.parametrize("version", [15, 18, 27])
-def test_every_interface_is_there_or_guarded_on_ios(checker: Checker, version: int) -> None:
+def test_every_interface_exists_or_is_guarded_on_ios(checker: Checker, version: int) -> None:
     found = checker.errors(f"arm64-apple-ios{version}.0", outlines=version == 18)
-    # Needed by the systems before; the functions have no other names.
+    # Earlier systems require these functions, which have no other names.
     deprecated = ["requestRecordPermission"] * (version >= 17) + ["compileModel(at:)"] * (
         version >= 27
     )
@@ -167,7 +168,7 @@ def test_every_interface_is_there_or_guarded_on_ios(checker: Checker, version: i
         assert "was deprecated" in line
 
 
-#: Of the app in examples/dictation; what is right, what is wrong, and the message.
+#: Faults of the app in examples/dictation: correct text, wrong text, and the message.
 APP_FAULTS = {
     None: ("", "", ""),
     "state": ("Text(dictation.partial)", "Text(dictation.parts)", "has no member 'parts'"),
@@ -180,7 +181,7 @@ APP_FAULTS = {
 def test_the_sample_app_fits_the_kit(checker: Checker, fault: str | None, tmp_path: Path) -> None:
     sources = tmp_path / "Dictation"
     shutil.copytree(ROOT / "examples/dictation/Dictation.swiftpm/Sources/Dictation", sources)
-    # Swift's package manager makes this of the target's resources.
+    # Swift's package manager generates this from the target's resources.
     (sources / "Module.swift").write_text(
         "import Foundation\nextension Bundle { static let module = Bundle.main }\n"
     )
@@ -196,11 +197,11 @@ def test_the_sample_app_fits_the_kit(checker: Checker, fault: str | None, tmp_pa
         assert any(message in line for line in found), found
 
 
-def test_every_interface_is_there_or_guarded_on_macos(checker: Checker) -> None:
+def test_every_interface_exists_or_is_guarded_on_macos(checker: Checker) -> None:
     assert checker.errors("x86_64-apple-macos12.0") == []
 
 
-def test_a_system_before_the_oldest_is_seen(checker: Checker) -> None:
+def test_a_target_below_the_oldest_system_gives_errors(checker: Checker) -> None:
     found = checker.errors("x86_64-apple-macos11.0", outlines=True)
     assert any("'MLShapedArray' is only available in macOS 12" in line for line in found)
 
@@ -245,7 +246,7 @@ FAULTS = {
 def spoiled(
     checker: Checker, folder: Path, file: str, fault: tuple[str, str, str], triple: str
 ) -> list[str]:
-    """The complaints about a file with a fault, of those with the fault's message."""
+    """The complaints with the fault's message about a file with a fault."""
     right, wrong, message = fault
     module = Path(file).parent
     shutil.copytree(checker.sources / module, folder / module)
@@ -256,7 +257,7 @@ def spoiled(
     return [line for line in found if line.startswith(Path(file).name) and message in line]
 
 
-#: Of the microphone, on iOS.
+#: Faults of the microphone's code, on iOS.
 SOUND_FAULTS = {
     "permission": (
         "if #available(iOS 17, macOS 14, *) {",
@@ -278,7 +279,7 @@ def test_a_fault_of_the_microphone_is_an_error(
     assert found
 
 
-#: Of Core AI, whose types are those of one system alone.
+#: Faults of the code for Core AI, whose types exist on one system only.
 CORE_AI_FAULTS = {
     "system": (
         "@available(iOS 27, macOS 27, *)\npublic final class",
@@ -295,7 +296,7 @@ def test_a_fault_of_core_ai_is_an_error(checker: Checker, fault: str, tmp_path: 
     assert spoiled(checker, tmp_path, file, CORE_AI_FAULTS[fault], triple)
 
 
-#: Of what an app fetches.
+#: Faults of the code that fetches artifacts.
 DELIVERY_FAULTS = {
     "Ed25519.swift": (
         "isValidSignature(signature, for: message)",

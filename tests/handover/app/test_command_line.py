@@ -20,12 +20,12 @@ from tests.paths import DEMO
 pytestmark = needs_swift
 
 
-def test_the_command_line_says_the_words(
+def test_the_command_line_prints_the_transcripts(
     built: Built, artifacts: dict[str, Path], tmp_path: Path
 ) -> None:
     artifact = artifacts["explicit"]
     manifest = read_manifest(artifact)
-    # Another rate, two channels, 24 bits: all of it is converted on the way.
+    # The kit converts another rate, two channels and 24 bits.
     sound = read_audio(DEMO / "second.wav", 44_100)
     wave = tmp_path / "second.wav"
     soundfile.write(wave, np.stack([sound, sound * 0.5], axis=1), 44_100, "PCM_24")
@@ -53,7 +53,7 @@ def test_the_command_line_says_the_words(
     assert all(expected.text.startswith(text.strip()) for text in partial[:3])
 
 
-def test_the_command_line_replays_and_refuses(
+def test_the_command_line_replays_recordings_and_refuses_bad_files(
     built: Built, artifacts: dict[str, Path], tmp_path: Path
 ) -> None:
     artifact = artifacts["explicit"]

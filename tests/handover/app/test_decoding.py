@@ -2,7 +2,7 @@
 
 A tool of the kit's module ASRCore reads cases as data. ``ASRBUILD_DECODING_CASES=3000`` makes more
 random cases. The models in ``kenlm`` are those of ``tests/speech/lmplz/order3.arpa``, which is
-asrbuild's own, as KenLM's build_binary writes them in each of its data structures.
+asrbuild's own, written by KenLM's build_binary in each of its data structures.
 """
 
 from __future__ import annotations
@@ -69,9 +69,7 @@ def scorers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Scorer]:
 
 
 @needs_ds_ctcdecoder
-def test_random_cases_are_decoded_as_by_ds_ctcdecoder(
-    tool: Tool, scorers: dict[str, Scorer]
-) -> None:
+def test_random_cases_equal_those_of_ds_ctcdecoder(tool: Tool, scorers: dict[str, Scorer]) -> None:
     cases, alphabets = random_cases(scorers, CASES)
     answers = tool.decode(cases, alphabets)
     decoders: dict[int, DeepSpeechDecoder] = {}
@@ -88,7 +86,7 @@ def test_random_cases_are_decoded_as_by_ds_ctcdecoder(
         try:
             expected = decoder.decode(case["p"], 5)
         except UtteranceError:
-            # No prefix has a probability: it ends, and ours lists none, or such prefixes.
+            # No prefix has a probability: the program ends, and ours lists none, or such prefixes.
             crashed += 1
             assert all(one["confidence"] < -1e38 for one in answer["hypotheses"]), case
             continue
@@ -108,7 +106,7 @@ def test_random_cases_are_decoded_as_by_ds_ctcdecoder(
 
 
 @needs_ds_ctcdecoder
-def test_recordings_are_decoded_as_by_ds_ctcdecoder(tool: Tool) -> None:
+def test_recordings_equal_those_of_ds_ctcdecoder(tool: Tool) -> None:
     weights = read_weights(find_checkpoint(DEMO / "checkpoint", "auto"))
     zeros = np.zeros((1, weights.n_hidden), np.float32)
     alphabet = read_alphabet(DEMO / "alphabet.txt")
@@ -165,7 +163,7 @@ def random_vocabulary(chance: np.random.Generator) -> Vocabulary:
     if kind == "pieces":
         labels += ["<0xE2>", "<0x96>", "<0x81>", "<0xC3>", "<0x41>", "<0x20>", "<0xg0>"]
     if chance.random() < 0.3:
-        # More than the search tries with every prefix.
+        # More labels than the search tries with every prefix.
         labels += [f"x{number}" for number in range(400)]
     order = chance.permutation(len(labels) + (kind != "classes"))
     named = [*labels, *(["<b>"] if kind != "classes" else [])]
@@ -176,13 +174,13 @@ def random_vocabulary(chance: np.random.Generator) -> Vocabulary:
     return Vocabulary(shuffled, kind, blank, boundary, frozenset(silent))  # type: ignore[arg-type]
 
 
-def test_labels_of_every_kind_become_text_as_in_python(tool: Tool) -> None:
+def test_labels_of_every_kind_give_the_text_of_python(tool: Tool) -> None:
     chance = np.random.default_rng(2)
     vocabularies: list[Vocabulary] = []
     cases: list[Case] = []
     for number in range(CASES // 2):
         tokens = random_vocabulary(chance)
-        # Which of equal labels a beam keeps is ds-ctcdecoder's choice in Swift alone.
+        # Only the Swift decoder chooses between equal labels as ds-ctcdecoder does.
         rows = random_rows(chance, tokens.classes, tokens.blank or 0, ties=number % 2 == 1)
         output = ("probabilities", "log_probabilities", "logits")[number % 3]
         given = rows
@@ -215,7 +213,7 @@ def test_labels_of_every_kind_become_text_as_in_python(tool: Tool) -> None:
         best = answer["hypotheses"][0]
         assert best["confidence"] == pytest.approx(expected[0].confidence, abs=1e-4)
         if len(expected) > 1 and expected[0].confidence - expected[1].confidence < 1e-4:
-            # Sums in single and double precision: either may come first.
+            # Sums in single and double precision may give either order.
             continue
         assert difference(answer, expected[:1]) == ""
         assert answer["partials"][-1] == expected[0].text
@@ -260,7 +258,7 @@ def damaged_scorers(sound: bytes, chance: np.random.Generator) -> dict[str, byte
     return found
 
 
-def test_a_damaged_scorer_is_an_error_and_never_ends_the_program(
+def test_a_damaged_scorer_is_an_error_and_does_not_end_the_program(
     tool: Tool, scorers: dict[str, Scorer], tmp_path: Path
 ) -> None:
     chance = np.random.default_rng(4)
@@ -307,12 +305,12 @@ def test_a_damaged_scorer_is_an_error_and_never_ends_the_program(
         try:
             check_scorer(case["scorer"], (ENGLISH, BYTES)[case["tokens"]])
         except AsrbuildError:
-            # What Python finds in a file that it reads whole, Swift finds as well.
+            # Swift finds the faults that Python finds in a complete file.
             assert "error" in answer, case["scorer"]
     assert 0 < refused < names.count("")
 
 
-def test_the_manifest_is_followed_whole_or_refused(
+def test_decoder_settings_of_the_manifest_are_followed_or_refused(
     tool: Tool, scorers: dict[str, Scorer], tmp_path: Path
 ) -> None:
     chance = np.random.default_rng(6)
@@ -384,7 +382,7 @@ def test_the_manifest_is_followed_whole_or_refused(
         words = DecoderSettings("ds_ctcdecoder", 50, 0.99, 20, probing.path, 1.7, 0.3, {"mat": 9.0})
         with open_decoder(words, ENGLISH, 20.0) as decoder:
             assert difference(boosted, decoder.decode(rows)) == ""
-    # One weight of the language model is another: the file is sound, and not the manifest's.
+    # One weight of the language model differs: the file is sound, but not that of the manifest.
     changed_scorer = tmp_path / "changed.scorer"
     changed_scorer.write_bytes(sound[: len(sound) // 3] + b"\x3f" + sound[len(sound) // 3 + 1 :])
     assert changed_scorer.read_bytes() != sound

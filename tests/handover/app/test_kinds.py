@@ -25,7 +25,7 @@ pytestmark = needs_swift
 KINDS = ("explicit", "stateful", "neuralnetwork", "whole", "multifunction")
 
 
-def test_the_command_compiles_and_tests_what_it_wrote(built: Built) -> None:
+def test_the_command_compiles_and_tests_the_kit(built: Built) -> None:
     checks = built.checks
     assert [(check.what, check.passed) for check in checks] == [
         ("syntax", True),
@@ -34,21 +34,21 @@ def test_the_command_compiles_and_tests_what_it_wrote(built: Built) -> None:
         ("conformance", True),
     ]
     assert "Swift version" in checks[1].detail
-    # Nothing here shows what Core ML computes, and the check does not claim it.
+    # The check does not claim to show the results of Core ML.
     assert checks[3].detail.endswith(f"({PLAYED_BACK})") == (sys.platform != "darwin")
 
 
 @pytest.mark.parametrize(
     "kind", ["explicit", "stateful", "neuralnetwork", "whole", "multifunction"]
 )
-def test_swift_says_the_words_of_every_kind_of_package(
+def test_swift_transcribes_with_every_kind_of_package(
     built: Built, artifacts: dict[str, Path], kind: str, tmp_path: Path
 ) -> None:
     artifact, manifest = artifacts[kind], read_manifest(artifacts[kind])
     results, pipes = tmp_path / "results", tmp_path / "pipes"
     signer = new_key("iphone", tmp_path / "config")
     key = {"ASRKIT_KEY_ID": signer.keyid} if kind == "explicit" else {}
-    # The package was compiled and tested with the explicit kind.
+    # The package is compiled, and tested with the explicit kind, already.
     suites = "ConformanceTests|TranscriberTests" if key else OF_KIND
     with serving(artifact, manifest, pipes, signer) as asked:
         built.test(artifact, suites, ASRKIT_RESULTS=str(results), ASRKIT_EXECUTOR=str(pipes), **key)
@@ -65,12 +65,12 @@ def test_swift_says_the_words_of_every_kind_of_package(
     assert {question["function"] for question in asked} == (names if len(names) > 1 else {None})
     states = [question["state"] for question in asked if question["ask"] == "predict"]
     assert all((state is not None) == (kind == "stateful") for state in states)
-    # Four recordings, four times: a new state for each, or none at all.
+    # Four recordings, each four times: a new state for each run, or none.
     assert len(set(states)) > 4 if kind == "stateful" else set(states) == {None}
 
 
 def check_evidence(file: Path, artifact: Path, signer: Signer) -> None:
-    """What the device test signed is accepted; another hand, or a changed step, is refused."""
+    """Checks the device test's file: changed, or signed by another key, it is refused."""
     found = check_file(file, artifact, signer.trust)
     document = found.document
     assert (found.signer, document.runner.name) == ("iphone", "ASRConformance")
@@ -105,7 +105,7 @@ def check_evidence(file: Path, artifact: Path, signer: Signer) -> None:
             )
 
 
-def test_every_public_symbol_is_described_and_none_is_gone(built: Built) -> None:
+def test_every_public_symbol_is_described_and_none_is_removed(built: Built) -> None:
     found = interface.symbols(built.build)
     assert len(found) > 300
     assert [symbol for symbol, described in found.items() if not described] == []

@@ -1,7 +1,7 @@
-"""The kit in Swift on packages with a manifest 2.0: any network, not DeepSpeech's alone.
+"""The kit in Swift on packages with a manifest 2.0: networks other than DeepSpeech's.
 
 Features in the app and in the package, samples, states, context on both sides, several steps a row,
-pieces, phonemes and classes: the words are those of Python.
+pieces, phonemes and classes give the words of Python.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tests.handover.app.package import OF_NETWORK, Built, asrkit, needs_swift
 from tests.handover.app.stand_in import serving
 from tests.paths import DEMO
 
-#: Network -> what it takes, of what kind its labels are, and what it has that 1.x cannot say.
+#: Network -> its inputs, the kind of its labels, and its facts that 1.x cannot state.
 NETWORKS = {
     "hama": ("none", "phonemes", "log_probabilities"),
     "silero": ("none", "classes", "probabilities"),
@@ -38,7 +38,7 @@ NETWORKS = {
 
 @needs_swift
 @pytest.mark.parametrize("name", NETWORKS)
-def test_swift_writes_what_python_writes(
+def test_swift_gives_the_transcripts_of_python(
     built: Built, networks: dict[str, Path], name: str, tmp_path: Path
 ) -> None:
     artifact, results, pipes = networks[name], tmp_path / "results", tmp_path / "pipes"
@@ -69,7 +69,7 @@ def test_swift_writes_what_python_writes(
 
 
 def changed(manifest: Any, change: str) -> Manifest:
-    """The manifest with something that the kit has no code for."""
+    """The manifest with a change that the kit does not support."""
     fields = manifest.model_dump(mode="json")
     inputs = fields["model"]["inputs"]
     if change == "given":
@@ -95,7 +95,7 @@ def changed(manifest: Any, change: str) -> Manifest:
         ("asset", r"an \.aimodel with a manifest 2\.0"),
     ],
 )
-def test_what_the_kit_has_no_code_for_is_refused_by_name(
+def test_unsupported_manifests_are_refused_by_name(
     networks: dict[str, Path], tmp_path: Path, change: str, message: str
 ) -> None:
     artifact = networks["streaming"]

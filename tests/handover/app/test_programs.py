@@ -21,7 +21,9 @@ from tests.paths import ROOT
 pytestmark = needs_swift
 
 
-def test_the_sample_app_is_made_of_an_artifact(artifacts: dict[str, Path], tmp_path: Path) -> None:
+def test_the_sample_app_is_made_from_an_artifact(
+    artifacts: dict[str, Path], tmp_path: Path
+) -> None:
     example = ROOT / "examples" / "dictation"
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     done = subprocess.run(
@@ -45,7 +47,7 @@ def test_the_sample_app_is_made_of_an_artifact(artifacts: dict[str, Path], tmp_p
     assert privacy["NSPrivacyTracking"] is False
     used = {entry["NSPrivacyAccessedAPIType"] for entry in privacy["NSPrivacyAccessedAPITypes"]}
     code = "".join(file.read_text() for file in (tmp_path / "app" / "ASRKit").rglob("*.swift"))
-    # What of Apple's list of interfaces with a reason the kit's code calls.
+    # Interfaces that the kit calls and for which Apple requires a reason.
     calls = {
         "SystemBootTime": "systemUptime",
         "FileTimestamp": "modificationDate",
@@ -60,15 +62,15 @@ def test_the_sample_app_is_made_of_an_artifact(artifacts: dict[str, Path], tmp_p
     assert "NSMicrophoneUsageDescription" in plistlib.loads((example / "Info.plist").read_bytes())
 
 
-def test_a_package_written_from_the_readme_says_the_words_of_two_artifacts(
+def test_a_package_written_from_the_readme_transcribes_with_two_artifacts(
     built: Built, artifacts: dict[str, Path], tmp_path: Path
 ) -> None:
-    """The README's own commands and code, and a second artifact's data and program beside it."""
+    """The README's commands and code, and the data and program of a second artifact."""
     listen = tmp_path / "Listen"
     for kind in ("explicit", "stateful"):
         readme = (artifacts[kind] / "README.md").read_text()
         (commands,) = re.findall(r"```sh\n(mkdir .*?)```", readme, re.DOTALL)
-        # One kit for both: the second finds it there.
+        # The kit is shared: the second program finds it there.
         commands = commands.replace("cp -R ASRKit Listen/ASRKit\n", "")
         place = commands.replace(" Listen/", f" {listen}/")
         subprocess.run(["sh", "-euc", place], cwd=artifacts[kind], check=True)
@@ -84,7 +86,7 @@ def test_a_package_written_from_the_readme_says_the_words_of_two_artifacts(
     settings = (listen / "Package.swift").read_text()
     (target,) = re.findall(r"\.executableTarget\(.*\)\n", settings)
     both = f"{target.rstrip()},\n        {target.replace('Listen', 'Dictate')}"
-    # The kit that is compiled already, at its place.
+    # The compiled kit takes its place.
     settings = settings.replace('"ASRKit")', f'"{built.package}")', 1)
     (listen / "Package.swift").write_text(settings.replace(target, both))
     done = built.swift("build", package=str(listen))
@@ -104,7 +106,7 @@ def test_a_package_written_from_the_readme_says_the_words_of_two_artifacts(
                 XDG_DATA_HOME=str(tmp_path / "data"),
             )
         assert ran.returncode == 0, ran.stderr
-        # The second program has a scorer and hot words: the genuine decoder says its words.
+        # The second program has a scorer and hot words; its words are those of the genuine decoder.
         options = ["--hot-word", "asterisk=5"] if kind == "stateful" else []
         said = run_asrbuild(
             "transcribe", str(artifact), str(audio), *options, "--json", cwd=tmp_path

@@ -1,4 +1,4 @@
-"""The pulls of the tests of shipping with their outcomes in Python, to be repeated in Swift."""
+"""Pulls of the tests of shipping and their outcomes in Python, which Swift repeats."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""A pytest plugin that records every pull of the tests of shipping: its input, and its outcome.
+"""A pytest plugin that records the input and the outcome of every pull of the tests of shipping.
 
-It replaces the functions before the tests import them. A case is what one reader, who remembers, is
-given one after the other in one test. Left out is what the reader in Swift is not asked: a bundle
-that a test changes while it is read, one of the other kind, all variants of a set, an expiry of a
-version; and what follows a change of Python's own memory of channels.
+It replaces the functions before the tests import them. A case has the pulls of one reader in one
+test, in order. It leaves out pulls that Swift's reader does not have: of a bundle that a test
+changes while it is read, of the other kind of bundle, of all variants of a set, or with an expiry
+of a version; and pulls after a change of Python's file of channels seen.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from asrbuild.handover.ship.remotes.objects import ObjectRemote
 from asrbuild.handover.ship.signing.trust import Trust, TrustedKey
 from tests.handover.ship import making
 
-#: More bytes than this are zeros at the end of a file that is not there in full.
+#: Bytes beyond this length are zeros at the end of a sparse file.
 _MOST_BYTES = 4 << 20
 _folder = Path(os.environ["RECORDED_CASES"])
-#: By test, and for remotes by the reader's folder.
+#: Cases by test, and for remotes by the reader's folder.
 _cases: dict[str, list[dict[str, Any]]] = {}
-#: What Python remembered of channels after the last step of a case.
+#: Python's file of channels seen after the last step of a case.
 _remembered: dict[str, str] = {}
 _count = 0
 
-# Smaller, since each case keeps a copy.
+# The content is small, because each case has a copy.
 making.CONTENT["model.mlmodel"] = b"weights" * 400
 
 
@@ -47,7 +47,7 @@ def _test() -> str:
 
 
 def _copied(source: Path) -> str:
-    """A copy of a file, folder, pipe or device as it is now; its path."""
+    """Copies a file, folder, pipe or device; returns the path."""
     global _count
     _count += 1
     target = _folder / "kept" / f"{_count}"
@@ -76,7 +76,7 @@ def _copy(source: Any, target: Any) -> Any:
 def _outcome(
     work: Callable[[], Any], step: dict[str, Any], case: str, is_comparable: Callable[[], bool]
 ) -> Any:
-    """Does the work, and records the step with its refusal, ``error`` or what it gave."""
+    """Runs the work, and records the step with its refusal, ``error`` or result."""
     given: Sequence[Any] = ()
     step |= {"outcome": "ok", "given": [], "time": time.time()}
     try:
