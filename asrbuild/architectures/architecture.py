@@ -64,9 +64,12 @@ def shown(value: Any) -> str:
 
 @dataclass(frozen=True)
 class Found:
-    """The model that an architecture found in a source. Args: files: label -> file; ``graph`` is a
-    source that the original runtime runs itself, and labels of other weights begin with
-    ``checkpoint``. facts: the facts that the source states.
+    """The model that an architecture found in a source.
+
+    Args:
+        files: label -> file; ``graph`` is a source that the original runtime runs itself, and
+            labels of other weights begin with ``checkpoint``.
+        facts: the facts that the source states.
         alphabet: the labels of the model.
         values: dotted key of the recipe -> its value, for keys that were null.
         repeated: keys of the recipe that repeat facts of the source.
@@ -147,9 +150,10 @@ class OwnSection:
     Args:
         schema: its dataclass.
         steps: its key with the steps of a call of the exported original: -1 for any number, null
-            for those of the package. silent: keys, and prefixes of keys, without a word in a
-            default name, because they do not change the package. later: keys that older recipes
-            lack; they are not recorded with their default.
+            for those of the package.
+        silent: keys, and prefixes of keys, without a word in a default name, because they do not
+            change the package.
+        later: keys that older recipes lack; they are not recorded with their default.
     """
 
     schema: Callable[[], Any]

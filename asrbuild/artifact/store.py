@@ -180,7 +180,7 @@ def publish_signed(
 
     Args:
         staging_dir: a directory inside ``root``, from :func:`staging`, with exactly these files; it
-        is consumed.
+            is consumed.
         files: path -> SHA-256 of every file, ``SHA256SUMS`` among them.
         signature: the signed header, see :func:`read_signature`.
 

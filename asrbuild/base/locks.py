@@ -146,7 +146,7 @@ def is_abandoned(path: Path, *, exact: bool) -> bool:
 
     Args:
         path: a file or directory with a name from :func:`unfinished_name`; any other path has no
-        owner.
+            owner.
         exact: whether the lock is a kernel lock.
     """
     name = _UNFINISHED.search(path.name)

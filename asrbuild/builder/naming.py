@@ -102,7 +102,7 @@ def default_name(
     Args:
         recipe: the recipe as nested mappings; ``name``, ``paths`` and ``tune`` are not read.
         varied: keys and groups that a sweep varies, with this job's values; each value other than
-        the default has a word.
+            the default has a word.
         repeated: keys that repeat what the source states; they have no word.
     """
     words = {key: word for key, word in _words(recipe) if key not in repeated}

@@ -66,9 +66,10 @@ STAGE_NAMES = (*(stage.name for stage in STAGES), receipt.NAME)
 
 @dataclass(frozen=True)
 class PlanStep:
-    """One stage of a recipe, with its key. ``after``: the stages it waits for. ``keys``, ``facts``,
-    ``files`` and ``folders``: the values that it may read, by its own declarations and those of all
-    stages before it.
+    """One stage of a recipe, with its key.
+
+    ``after``: the stages it waits for. ``keys``, ``facts``, ``files`` and ``folders``: the values
+    that it may read, by its own declarations and those of all stages before it.
     """
 
     stage: Stage

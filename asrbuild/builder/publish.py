@@ -31,9 +31,10 @@ from asrbuild.coreml.choices import ASSET
 
 @dataclass(frozen=True)
 class Proven:
-    """The parts of an artifact that passed its proof. ``folders``: stage -> the folder of its
-    results. ``staging`` is the folder in which the artifact is assembled, ``copied`` the package's
-    files in it: path -> SHA-256.
+    """The parts of an artifact that passed its proof.
+
+    ``folders``: stage -> the folder of its results. ``staging`` is the folder in which the artifact
+    is assembled, ``copied`` the package's files in it: path -> SHA-256.
     """
 
     folders: Mapping[str, Path]

@@ -20,15 +20,16 @@ TITLE = "manifest, report, published"
 
 @dataclass(frozen=True)
 class Receipt:
-    """The record of a publication: the artifact's name, version and figures. ``parity``: the proof
-    in one line; ``figures``: the worst value of each metric of the probabilities over all inputs.
-    ``transcripts``: recording -> the package's transcript; ``expected``: recording -> the expected
-    transcript, if it is known and the alphabet can spell it. ``witnessed``: whether Apple's Core AI
-    runtime ran the package too; ``also``: name and version of the variant in its format. ``wer``:
-    the word error rate over all recordings with an expected transcript (1.0: as many errors as
-    words); ``set_wer``: the word error rate on ``verify.evaluation``. ``compress``: the
-    compressions of the weights, joined by a plus. ``bytes`` is the size of the artifact,
-    ``package_bytes`` that of the Core ML package.
+    """The record of a publication: the artifact's name, version and figures.
+
+    ``parity``: the proof in one line; ``figures``: the worst value of each metric of the
+    probabilities over all inputs. ``transcripts``: recording -> the package's transcript;
+    ``expected``: recording -> the expected transcript, if it is known and the alphabet can spell
+    it. ``witnessed``: whether Apple's Core AI runtime ran the package too; ``also``: name and
+    version of the variant in its format. ``wer``: the word error rate over all recordings with an
+    expected transcript (1.0: as many errors as words); ``set_wer``: the word error rate on
+    ``verify.evaluation``. ``compress``: the compressions of the weights, joined by a plus.
+    ``bytes`` is the size of the artifact, ``package_bytes`` that of the Core ML package.
     """
 
     name: str

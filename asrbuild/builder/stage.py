@@ -42,12 +42,12 @@ class Stage:
     Args:
         name: the folder of its results in the cache, ``[a-z0-9_]``.
         title: its progress message; ``{runtime}`` and ``{format}`` are those of the architecture's
-        original.
+            original.
         run: writes the stage's files into an empty folder.
         reads: dotted keys of the recipe, whole sections, and facts.
         files: groups of the source's files, see :func:`asrbuild.builder.sources.group_of`.
         calls: functions of the architecture that it calls, directly or through the proof; the code
-        that they import counts.
+            that they import counts.
         local: keys with a path on this machine, which do not shape the result.
         after: stages whose folders it reads, if the recipe has them.
         libraries: distributions whose versions shape its result.

@@ -15,12 +15,13 @@ def build(
 ) -> None:
     """Build one recipe, or sweep several with -m.
 
-    Groups: model (static, dynamic, dynamic_to_static, enumerated, multifunction), source (demo,
-    checkpoint, frozen_graph), coreml (mlprogram, neuralnetwork), decoder (greedy, beam,
-    ds_ctcdecoder), tune (none, scorer), verify (default, quick), export (deepspeech).
+    Groups: model (static, dynamic, dynamic_to_static, enumerated, multifunction, exported), source
+    (demo, demo_conv, checkpoint, frozen_graph, onnx, saved_model, tensorflow_graph, torch_export),
+    coreml (mlprogram, neuralnetwork), decoder (greedy, beam, ds_ctcdecoder), tune (none, scorer),
+    verify (default, quick, half), export (deepspeech).
 
-    --from ARTIFACT builds again what the manifest of an artifact says, with other values if given.
-    --json writes one JSON object a line as things happen, the result last; -q writes no stages.
+    --from ARTIFACT builds the recipe of an artifact's manifest again, with given values changed.
+    --json writes each event as a JSON object on one line, the result last; -q writes no stages.
 
     Examples:
         asrbuild model=dynamic

@@ -58,9 +58,10 @@ def write_model(
     The same body, signature and request give the same bytes in every process and on every day.
 
     Args:
-        signature: a signature with the size of every axis except the steps. layers: the layers that
-            can be compressed. half: chooses the operations of an fp16 package that compute in half
-            precision, for a body in float32; None: the body has casts of its own.
+        signature: a signature with the size of every axis except the steps.
+        layers: the layers that can be compressed.
+        half: chooses the operations of an fp16 package that compute in half precision, for a body
+            in float32; None: the body has casts of its own.
     """
     program = _program(body, signature, request, own_casts=half is None)
     with (

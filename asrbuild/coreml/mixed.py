@@ -23,8 +23,8 @@ class Mixed:
 
     Args:
         fp32: operations in single precision: ``front_end``: those up to the first logarithm of a
-        function and its normalisation, if layers with weights come after it; ``none``; or names of
-        operations or of their results.
+            function and its normalisation, if layers with weights come after it; ``none``; or names
+            of operations or of their results.
         always: prefixes of names of operations that always compute in single precision.
     """
 

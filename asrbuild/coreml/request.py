@@ -111,13 +111,15 @@ class ConversionRequest:
         steps: the axis of time of the features; ignored if ``functions`` is not empty.
         functions: name -> steps of each function of a multifunction package, the default first.
         lstm: the form of an LSTM: one ``lstm`` op, coremltools' own ``while_loop`` over time, or
-        (for research) unrolled steps. state: ``explicit``: states are inputs and outputs;
-        ``stateful``: the package keeps them (iOS 18). outputs: names and order of the outputs;
-        None: all outputs of the network. A stateful package has no outputs of states. fp32: the
-        part of an fp16 package that stays in single precision: ``front_end`` (all up to the first
-        logarithm), ``none``, or names of nodes; None: the architecture chooses. compress: layer ->
-        compression of its weights (``int8``, ``palettize_6``, ``palettize_4``, ``prune``); other
-        layers are not compressed.
+            (for research) unrolled steps.
+        state: ``explicit``: states are inputs and outputs; ``stateful``: the package keeps them
+            (iOS 18).
+        outputs: names and order of the outputs; None: all outputs of the network. A stateful
+            package has no outputs of states.
+        fp32: the part of an fp16 package that stays in single precision: ``front_end`` (all up to
+            the first logarithm), ``none``, or names of nodes; None: the architecture chooses.
+        compress: layer -> compression of its weights (``int8``, ``palettize_6``, ``palettize_4``,
+            ``prune``); other layers are not compressed.
         sparsity: the fraction of a pruned layer's weights, the smallest, that become 0.
         metadata: user-defined metadata, in addition to author, license, version and description.
     """

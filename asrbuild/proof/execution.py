@@ -83,9 +83,10 @@ class Run:
 
 @dataclass(frozen=True)
 class Executed:
-    """The results of executing a package. ``outputs``: label of a run -> name of the output in the
-    original -> value. ``reaches``: the range of the float16 values of each node in asrbuild's
-    executor.
+    """The results of executing a package.
+
+    ``outputs``: label of a run -> name of the output in the original -> value. ``reaches``: the
+    range of the float16 values of each node in asrbuild's executor.
     """
 
     outputs: Mapping[str, Outputs]

@@ -186,7 +186,7 @@ def compare(
     Args:
         case: the input of the metrics.
         reference: the original's probabilities (T, V) and states. An output that it lacks is not
-        compared.
+            compared.
         package: the package's, likewise.
         gates: the thresholds.
         probabilities: name of the output with probabilities; the others are states.

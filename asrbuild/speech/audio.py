@@ -59,7 +59,7 @@ def read_audio(
         source: a WAV, FLAC, OGG, MP3, ... file, or the bytes of one.
         sample_rate: samples a second of the result.
         note: called with a sentence for each fault that may change the transcript: a missing end, a
-        lower rate than the model's, clipped samples, channels that cancel in part.
+            lower rate than the model's, clipped samples, channels that cancel in part.
         raw_rate: the source has no header: it is mono 16-bit PCM, little-endian, at this rate.
 
     Returns:

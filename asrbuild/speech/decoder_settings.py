@@ -22,9 +22,9 @@ class DecoderSettings:
         type: one of ``DECODERS``.
         beam_width: hypotheses kept after each step.
         cutoff_prob: at each step, only the likeliest labels that add up to this probability are
-        tried; 1: all labels.
+            tried; 1: all labels.
         cutoff_top_n: at each step, at most this many labels are tried, if ``cutoff_prob`` is below
-        1.
+            1.
         scorer: a DeepSpeech scorer package, for ``ds_ctcdecoder`` only.
         lm_alpha: weight of the language model; None: the scorer's own.
         lm_beta: reward of each word; None: the scorer's own.

@@ -203,7 +203,7 @@ def error_rates(
         references: the expected transcripts.
         hypotheses: the transcripts, in the same order.
         confidence: level of the intervals, such as 0.95, from a bootstrap over utterances with a
-        fixed seed.
+            fixed seed.
         tokens: the model's labels; see :func:`normalise`.
 
     Raises:

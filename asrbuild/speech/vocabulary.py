@@ -45,10 +45,10 @@ def read_vocabulary(
         path: the file.
         kind: the kind of token that a class is.
         classes: number of the model's classes, if that is known. A file with one label fewer does
-        not list the blank, which is inserted where ``blank`` says.
+            not list the blank, which is inserted where ``blank`` says.
         blank: ``first``, ``last``, a class, or the blank's label; None for ``classes``.
         boundary: the label between words; None: there is none; ``""``: the usual label of the kind,
-        if the file has it.
+            if the file has it.
         silent: labels that print nothing; None: those in angle or square brackets, such as
             ``<unk>`` and ``[PAD]``.
 

@@ -24,7 +24,7 @@ def on_files(files: Any, config: Any) -> Any:
         "reference/commands.md": commands.page(),
         "reference/manifest.md": manifest.page(1),
         "reference/manifest2.md": manifest.page(2),
-        "changes.md": (ROOT / "CHANGELOG.md").read_text("utf-8"),
+        "changes.md": changes(),
         "licences.md": licences(),
     }
     for name, text in pages.items():
@@ -35,6 +35,12 @@ def on_files(files: Any, config: Any) -> Any:
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Links to files of the repository as their names: a site has only its own pages."""
     return _LINK.sub(lambda link: f"`{link[2].replace('../', '')}`", markdown)
+
+
+def changes() -> str:
+    """The changelog, with the links of a page in docs/."""
+    text = (ROOT / "CHANGELOG.md").read_text("utf-8")
+    return text.replace("](docs/", "](").replace("](examples/", "](../examples/")
 
 
 def licences() -> str:

@@ -116,12 +116,18 @@ def run_together(
     steps: int | None,
     n_hidden: int,
 ) -> dict[str, list[Piece]]:
-    """Runs all cases at once, each until its end, with carried state. A short last chunk is padded
-    with zeros, and ``input_lengths`` is its number of steps without padding. Args: session: a
-    session; for several cases, of a graph from ``for_any_batch``. batch: None for one case. cases:
-    name -> features (T, window, coefficients). nodes: further requested tensors; for several cases,
-    of the shape (T, utterances, ...). steps: the steps of a call of a static graph; None for a
-    dynamic graph, whose calls end where an utterance ends.
+    """Runs all cases at once, each until its end, with carried state.
+
+    A short last chunk is padded with zeros, and ``input_lengths`` is its number of steps without
+    padding.
+
+    Args:
+        session: a session; for several cases, of a graph from ``for_any_batch``.
+        batch: None for one case.
+        cases: name -> features (T, window, coefficients).
+        nodes: further requested tensors; for several cases, of the shape (T, utterances, ...).
+        steps: the steps of a call of a static graph; None for a dynamic graph, whose calls end
+            where an utterance ends.
     """
     names = sorted(cases, key=lambda name: -len(cases[name]))
     ends = sorted({len(features) for features in cases.values()})

@@ -175,9 +175,11 @@ def _dense(
     weights: AcousticWeights,
     relu_clip: float | None,
 ) -> str:
-    """Adds a dense layer, with the clipped ReLU unless ``relu_clip`` is None, and its
-    normalisation. It is ``minimum(relu(x @ weights + bias), relu_clip)``, then normalised if the
-    layer is."""
+    """Adds a dense layer: ``x @ weights + bias``.
+
+    Unless ``relu_clip`` is None, ``minimum(relu(...), relu_clip)`` follows, and the layer's
+    normalisation if it has one.
+    """
     bias = build.variable(f"{layer}/bias", getattr(weights, f"{layer}_bias"))
     kernel = build.variable(f"{layer}/weights", getattr(weights, f"{layer}_weights"))
     x = build.add(

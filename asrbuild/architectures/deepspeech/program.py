@@ -175,8 +175,9 @@ def _native(
 def _unrolled(
     network: Network, x: Var, input_lengths: Var, state_c: Var, state_h: Var
 ) -> tuple[Var, Var, Var]:
-    """The unrolled steps of ``_native``, with operations that no rule of ``fit`` blocks. The only
-    exception is the cast of ``input_lengths`` from int32. Positions have the type of the
+    """The unrolled steps of ``_native``, with operations that no rule of ``fit`` blocks.
+
+    The only exception is the cast of ``input_lengths`` from int32. Positions have the type of the
     computation, which is exact for all steps of an unrolled LSTM. The cell is frozen past the end
     as in ``_native``; the last h is a product with 1 at ``input_lengths``, else 0::
 

@@ -123,8 +123,11 @@ def _lines(text: str, path: Path, depth: int = 0) -> Iterator[tuple[str, Flag]]:
 
 
 def _argument(argument: str, after: list[str]) -> tuple[str, str | bool, int]:
-    """Name, value and number of further lines of an argument. Its form is ``--name=value``,
-    ``--name value``, ``--name`` or ``--noname``; the value may be on a line of its own."""
+    """Name, value and number of further lines of an argument.
+
+    Its form is ``--name=value``, ``--name value``, ``--name`` or ``--noname``; the value may be on
+    a line of its own.
+    """
     name, separator, value = argument.lstrip("-").partition("=")
     if separator:
         return name.strip(), value.strip(), 0

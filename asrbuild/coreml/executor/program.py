@@ -301,9 +301,11 @@ class Compiler:
 
 @dataclass
 class Draft:
-    """A step before its dying slots are known. ``reads`` are the slots that it reads, in order. A
-    structural op has ``build`` instead of ``run``, which makes the step from the dying slots; its
-    ``reads`` lists all slots that it touches.
+    """A step before its dying slots are known.
+
+    ``reads`` are the slots that it reads, in order. A structural op has ``build`` instead of
+    ``run``, which makes the step from the dying slots; its ``reads`` lists all slots that it
+    touches.
     """
 
     run: Callable[..., Any] | None

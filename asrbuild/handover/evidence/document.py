@@ -65,8 +65,10 @@ class Runner(Part):
 
 
 class Device(Part):
-    """The device. ``identifier`` is Apple's name of the model, ``iPhone16,2``; ``chip`` null: not
-    known. ``thermal`` is the state before and after the passes, ``unknown`` where it is not read.
+    """The device.
+
+    ``identifier`` is Apple's name of the model, ``iPhone16,2``; ``chip`` null: not known.
+    ``thermal`` is the state before and after the passes, ``unknown`` where it is not read.
     """
 
     kind: Literal["device", "simulator", "virtual machine"]
@@ -123,8 +125,11 @@ class Plan(Part):
 
 
 class Load(Part):
-    """The time that loading took. ``cache``: whether Core ML's cache of compiled models was cleared
-    before the first load; ``unknown`` where that is not stated."""
+    """The time that loading took.
+
+    ``cache``: whether Core ML's cache of compiled models was cleared before the first load;
+    ``unknown`` where that is not stated.
+    """
 
     units: ComputeUnits
     first_ms: Milliseconds
@@ -144,9 +149,10 @@ class Pass(Part):
 
 
 class Statistics(Part):
-    """Of the passes with these units: milliseconds per second of audio. See ``figures``.
+    """The statistics of the passes with these units, in milliseconds per second of audio.
 
-    The mean moves with every single call, so that none can be changed alone.
+    See ``figures`` for the formulas. The mean depends on each call, so no call can be changed
+    without a change of the mean.
     """
 
     units: ComputeUnits
@@ -158,8 +164,11 @@ class Statistics(Part):
 
 
 class Memory(Part):
-    """Memory of the measuring process, with every unit set loaded. ``counts`` is the system's
-    figure; ``counts_neural_engine`` null: not known whether it has the Neural Engine's memory."""
+    """Memory of the measuring process, with every unit set loaded.
+
+    ``counts`` is the system's figure; ``counts_neural_engine`` null: not known whether it has the
+    Neural Engine's memory.
+    """
 
     counts: Literal["phys_footprint", "max_rss"]
     counts_neural_engine: bool | None
@@ -169,8 +178,11 @@ class Memory(Part):
 
 
 class Output(Part):
-    """The probabilities (steps, classes) of one recording of the conformance kit: float32,
-    little-endian, row-major, in base64. ``samples``: int16 samples of the recording."""
+    """The probabilities (steps, classes) of one recording of the conformance kit.
+
+    They are float32, little-endian, row-major, in base64. ``samples``: the recording's number of
+    samples, and ``samples_sha256`` the digest of these int16 values.
+    """
 
     units: ComputeUnits
     recording: Text
@@ -182,8 +194,10 @@ class Output(Part):
 
 
 class ComparedStep(Part):
-    """One measure of one step of one recording of the conformance kit, as the device compared it:
-    the least agreement is ``limit``, and the most of all else."""
+    """The device's comparison of one step of a recording of the conformance kit, by one measure.
+
+    ``limit`` is the least allowed agreement, or the largest allowed value of another measure.
+    """
 
     units: ComputeUnits
     recording: Text

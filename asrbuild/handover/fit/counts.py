@@ -72,11 +72,11 @@ class CallFigures:
         sizes: input -> its shape in this call.
         ran: whether the executor ran the package to find the shapes.
         live_bytes: the greatest number of bytes of simultaneous tensors, without constants; inputs
-        exist during the whole call, an output from its computation on.
+            exist during the whole call, an output from its computation on.
         live_at: the operation that runs then.
         largest: (name, bytes) of the largest tensors, largest first.
-        weight_bytes: stored bytes of all weights; shared weights count once. A call reads at
-            least these.
+        weight_bytes: stored bytes of all weights; shared weights count once. A call reads at least
+            these.
         io_bytes: bytes of all inputs and outputs that are arrays.
         state_bytes: bytes read and written in Core ML states.
     """

@@ -68,7 +68,7 @@ class Operation:
 
     Args:
         path: names of enclosing blocks and its own name, as in the executor: ``while_loop body >
-        gates``.
+            gates``.
         kind: ``linear``, or a layer's name in NeuralNetwork.proto, ``innerProduct``.
         operands: argument -> values; all blobs of a layer are the argument ``input``.
         results: in order; a compute plan has the name of the first.
@@ -131,9 +131,13 @@ def stored_bytes(functions: Iterable[PackagePart]) -> int:
 
 
 def read_functions(path: Path) -> dict[str, PackagePart]:
-    """The functions of a package by name, the default function first. A neural network has the
-    function ``main``, a pipeline one for each part. A model of another type (a tree ensemble, a
-    vocabulary) has no operations. Raises: AsrbuildError: the package does not exist or is damaged.
+    """The functions of a package by name, the default function first.
+
+    A neural network has the function ``main``, a pipeline one for each part. A model of another
+    type (a tree ensemble, a vocabulary) has no operations.
+
+    Raises:
+        AsrbuildError: the package does not exist or is damaged.
     """
     return {function.name: function for function in functions_of(open_package(path))}
 

@@ -25,7 +25,7 @@ class Spelling:
 
     Args:
         words: number of words checked: all of them, or a sample of a trie with more than
-        ``MOST_SPELLED``.
+            ``MOST_SPELLED``.
         unspelled: number of words with a label that the alphabet does not have.
         otherwise: number of words that become a word which the language model does not have.
         examples: some of the latter, in the alphabet's spelling.
