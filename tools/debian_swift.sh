@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the Swift toolchain of a newer Debian in a separate folder (3 GB, two minutes, as root).
-# Then tests/handover/app/test_toolchain.py runs:
+# Then tests/handover/app runs:
 #
 #     tools/debian_swift.sh /opt/swift && PATH=/opt/swift/bin:$PATH uv run pytest tests/handover/app
 #     tools/debian_swift.sh remove /opt/swift

@@ -42,7 +42,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_example_is_listed_and_run() -> None:
     folders = {path.name for path in EXAMPLES.iterdir() if path.is_dir()}
     listed = (EXAMPLES / "README.md").read_text(encoding="utf-8")
-    # tests/handover/app/test_toolchain.py runs that of the app.
+    # tests/handover/app/test_programs.py runs that of the app.
     assert folders == {"checkpoint", "sweep", "optuna", "decoder", "dictation"}
     for folder in folders:
         assert f"({folder}/README.md)" in listed

@@ -1,4 +1,4 @@
-"""Sessions under the thread sanitizer."""
+"""Sessions under the thread sanitizer, and the kit where there is no Core ML."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+
+import pytest
 
 from asrbuild.artifact.layout import SWIFT_KIT
 from tests.handover.app.package import needs_swift
@@ -47,11 +49,17 @@ let package = Package(
 """
 
 
-def test_sessions_have_no_data_race(artifacts: dict[str, Path], tmp_path: Path) -> None:
-    """The tests of sessions under the thread sanitizer, which finds a seeded race."""
-    kit, tests = artifacts["stateful"] / SWIFT_KIT, tmp_path / "Tests" / "SessionTests"
+#: The rest of the kit, in the order of their imports.
+REST = ("ASRDelivery", "ASRCoreML", "ASRAudio", "ASRKit", "ASRCommand")
+
+
+@pytest.fixture(scope="module")
+def package(artifacts: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A package of sessions and their tests, without Core ML."""
+    folder = tmp_path_factory.mktemp("sessions")
+    kit, tests = artifacts["stateful"] / SWIFT_KIT, folder / "Tests" / "SessionTests"
     for module in ("ASRCore", "ASRSession", "ASRConformance"):
-        shutil.copytree(kit / "Sources" / module, tmp_path / "Sources" / module)
+        shutil.copytree(kit / "Sources" / module, folder / "Sources" / module)
     tests.mkdir(parents=True)
     for name in ("Artifact", "Scripted", "RecognizerTests"):
         code = (kit / "Tests" / "ASRKitTests" / f"{name}.swift").read_text()
@@ -61,7 +69,12 @@ def test_sessions_have_no_data_race(artifacts: dict[str, Path], tmp_path: Path) 
     shared = "import XCTest\n@testable import ASRCore\n\n" + words[words.index("func expect(") :]
     (tests / "Expect.swift").write_text(shared)
     (tests / "RaceTests.swift").write_text(RACE)
-    (tmp_path / "Package.swift").write_text(SANITIZED)
+    (folder / "Package.swift").write_text(SANITIZED)
+    return folder
+
+
+def test_sessions_have_no_data_race(artifacts: dict[str, Path], package: Path) -> None:
+    """The tests of sessions under the thread sanitizer, which finds a seeded race."""
 
     def run(suite: str) -> tuple[int, str]:
         done = subprocess.run(
@@ -70,7 +83,7 @@ def test_sessions_have_no_data_race(artifacts: dict[str, Path], tmp_path: Path) 
                 "test",
                 "--sanitize=thread",
                 "--package-path",
-                str(tmp_path),
+                str(package),
                 "--filter",
                 suite,
             ],
@@ -89,3 +102,20 @@ def test_sessions_have_no_data_race(artifacts: dict[str, Path], tmp_path: Path) 
     assert code != 0
     # Its two words for the same: of two writes, and of Swift's own exclusive access.
     assert re.search(r"WARNING: ThreadSanitizer: (data|Swift access) race", output), output
+
+
+def test_the_kit_compiles_where_there_is_no_core_ml(
+    artifacts: dict[str, Path], package: Path, tmp_path: Path
+) -> None:
+    """The modules that have Core ML elsewhere, on those that the test above compiled."""
+    sources = artifacts["stateful"] / SWIFT_KIT / "Sources"
+    for module in REST:
+        command = [
+            *("swift", "-frontend", "-emit-module", "-module-name", module, "-parse-as-library"),
+            *("-swift-version", "6", "-package-name", package.name.lower(), "-I", str(tmp_path)),
+            *("-I", str(package / ".build" / "debug" / "Modules")),
+            *("-o", str(tmp_path / f"{module}.swiftmodule")),
+            *map(str, sorted((sources / module).rglob("*.swift"))),
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, ""), (module, done.stderr)
