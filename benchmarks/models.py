@@ -5,10 +5,11 @@
 
 Real models come from wheels of the package index, the others have random weights: small ones, and
 the recurrent and attention layers of models that people ship (``*_large``). Each runs in a process
-of its own, with one thread. A ratio is the executor's shortest time over onnxruntime's, and should
-be at most 8; a conversion should take at most 400 MB for a model under 100 MB. A step of a
-small recurrent layer is a dozen calls of numpy on a few numbers, 4 microseconds, where onnxruntime
-has one loop of C++: such a layer is near 8, and from 256 units on the products of a step dominate.
+of its own, with one thread, and times are of the processor. A ratio is the executor's shortest time
+over onnxruntime's, and should be at most 8; a conversion should take at most 400 MB for a model
+under 100 MB. A step of a small recurrent layer is a dozen calls of numpy on a few numbers, 4
+microseconds, where onnxruntime has one loop of C++: such a layer is near 8, and from 256 units on
+the products of a step dominate.
 """
 
 from __future__ import annotations
@@ -93,9 +94,9 @@ def measure(name: str, rounds: int, folder: Path) -> dict[str, float]:
         precision="fp32", deployment_target="iOS18", steps=FixedSteps(steps)
     )
     package = folder / f"{name}.mlpackage"
-    begin = time.perf_counter()
+    begin = time.process_time()
     convert_graph(file, config, request, package)
-    seconds = time.perf_counter() - begin
+    seconds = time.process_time() - begin
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     rng = np.random.default_rng(0)
     feeds = {}
@@ -155,12 +156,12 @@ def cold_build(name: str, folder: Path) -> bool:
 
 
 def timed(run: Callable[[], np.ndarray], rounds: int) -> tuple[np.ndarray, float]:
-    """The result, and the least of the times after the first, in ms."""
+    """The result, and the least processor time of a run after the first, in ms."""
     result, times = run(), []
     for _ in range(rounds):
-        begin = time.perf_counter()
+        begin = time.process_time()
         run()
-        times.append(1000 * (time.perf_counter() - begin))
+        times.append(1000 * (time.process_time() - begin))
     return result, min(times)
 
 

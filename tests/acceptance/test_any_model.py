@@ -157,7 +157,16 @@ def word_rate(manifest: Manifest, tokens: Tokens) -> float:
     [
         (("verify.max_per=0.05",), "max_per", r"sample: the phoneme error rate is 1\d\.\d%, above"),
         (("verify.max_per_increase=-0.01",), "max_per_increase", r"rate is 0\.0%, above -1\.0%"),
-        (("verify.max_per=0.2", "verify.max_per_increase=0", "name=gated"), "", ""),
+        (
+            ("verify.evaluation=set.csv", "verify.max_per=0.1"),
+            "max_per",
+            r"the phoneme error rate is 1\d\.\d% on set\.csv \(105 phonemes\); at most 10\.0%",
+        ),
+        (
+            ("verify.evaluation=set.csv", "verify.max_per=0.2", "verify.max_per_increase=0"),
+            "",
+            "",
+        ),
     ],
 )
 def test_phoneme_error_rates_are_gates(
@@ -168,13 +177,24 @@ def test_phoneme_error_rates_are_gates(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    code, err = build_again(sweep, monkeypatch, capfd, "source=hama", "model=dynamic", *gates)
+    lines = ["wav_filename,wav_filesize,transcript"]
+    lines += [
+        f"{DEMO / name}.wav,{(DEMO / name).with_suffix('.wav').stat().st_size},{phonemes}"
+        for name, phonemes in PRONOUNCED.items()
+    ]
+    (sweep.folder / "set.csv").write_text("\n".join(lines) + "\n", "utf-8")
+    given = ("source=hama", "model=dynamic", "name=gated", *gates)
+    code, err = build_again(sweep, monkeypatch, capfd, *given)
     assert code == bool(key), err
     if key:
         assert f"key: verify.{key}" in err, err
         assert re.search(message, err), err
         return
-    published = read_manifest(next((sweep.folder / "a" / "gated").glob("1*")))
+    published: Any = read_manifest(next((sweep.folder / "a" / "gated").glob("1*")))
+    measured = published.verification.evaluation
+    assert measured.per == measured.reference_per > 0.1
+    code, _ = run_here(["show", "gated"], monkeypatch, capfd)
+    assert code == 0
     verify = published.provenance.recipe["verify"]
     assert (verify["max_per"], verify["max_per_increase"]) == (0.2, 0)
     assert "max_per_from_original" not in verify  # older recipes keep their digests
