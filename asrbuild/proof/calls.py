@@ -16,7 +16,7 @@ The original also runs on each whole recording in one call, to measure the cost 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,9 +39,32 @@ def original_calls(
     manifest: Manifest, cases: Mapping[str, Array], max_steps: int | None
 ) -> dict[str, Array]:
     """Every call of a proof, by name in the worker's npz."""
+    return _recorded(_every(manifest, cases, max_steps), _signature(manifest))
+
+
+def calls_as_fed(manifest: Manifest, cases: Mapping[str, Array]) -> dict[str, Array]:
+    """Every call of the cases in an app's way alone, as the worker's npz has them."""
+    return _recorded(_as_fed(manifest, cases), _signature(manifest))
+
+
+def outputs_as_fed(
+    manifest: Manifest, cases: Mapping[str, Array], results: Mapping[str, Result]
+) -> dict[str, Outputs]:
+    """Case -> output -> the original's values, from its results for :func:`calls_as_fed`."""
     signature = _signature(manifest)
+    return {
+        run.label: _feed(_Replay(run.label, results), run, signature)
+        for run in _as_fed(manifest, cases)
+    }
+
+
+def _as_fed(manifest: Manifest, cases: Mapping[str, Array]) -> Iterator[Run]:
+    yield from (Run(name, "", manifest, name, features) for name, features in cases.items())
+
+
+def _recorded(every: Iterable[Run], signature: Signature) -> dict[str, Array]:
     arrays: dict[str, Array] = {}
-    for run in _every(manifest, cases, max_steps):
+    for run in every:
         recorder = _Recorder(run.manifest, signature)
         _feed(recorder, run, signature)
         arrays |= {f"{run.label}/{key}": value for key, value in recorder.calls.items()}

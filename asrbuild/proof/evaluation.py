@@ -42,6 +42,7 @@ from asrbuild.base.digest import (
 from asrbuild.base.disk import disk_errors, read_plain
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.ownership import require_own as require_own_files
+from asrbuild.proof.calls import calls_as_fed, outputs_as_fed
 from asrbuild.proof.execution import probabilities_of
 from asrbuild.speech.audio import read_audio
 from asrbuild.speech.dataset import Recording
@@ -191,17 +192,25 @@ def notes_text(dataset: Sequence[Recording], spoken: Sequence[Spoken]) -> list[s
 def listen_in_original(
     original: Original, transcriber: Transcriber, dataset: Sequence[Recording]
 ) -> list[Spoken]:
-    """The original's probabilities for the features of the artifact's front end."""
+    """The original's probabilities for the features of the artifact's front end.
 
+    An original that runs call by call gets the calls of the package, as in the proof.
+    """
     samples = [read_audio(one.audio, transcriber.sample_rate) for one in dataset]
     cases = {f"{at}": transcriber.windows(each) for at, each in enumerate(samples)}
     manifest = transcriber.manifest
     architecture, config = of_recorded(manifest.provenance.recipe)
-    given, seconds = timed(_run_original, architecture, config, original, cases)
     name = probabilities_of(manifest)
+    calls = calls_as_fed(manifest, cases) if architecture.CALLS else cases
+    given, seconds = timed(_run_original, architecture, config, original, calls)
+    outputs = (
+        outputs_as_fed(manifest, cases, given)
+        if architecture.CALLS
+        else {case: result.outputs for case, result in given.items()}
+    )
     return [
         Spoken(
-            given[f"{at}"].outputs[name],
+            outputs[f"{at}"][name],
             len(each) / transcriber.sample_rate,
             seconds / len(dataset),
         )
