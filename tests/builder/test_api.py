@@ -102,6 +102,7 @@ def test_a_build_writes_lines_of_json(store: Path) -> None:
 
 def test_a_sweep_and_a_failure_write_lines_of_json(store: Path) -> None:
     paths = (f"paths.artifacts={store}/artifacts", f"paths.cache={store}/cache")
+    assert run_asrbuild(*QUICK, *paths, cwd=store).code == 0
     done = run_asrbuild("--json", "-m", *QUICK, "n_steps=16,0", *paths, cwd=store)
     assert done.code == 1
     *events, result = lines(done.out)
