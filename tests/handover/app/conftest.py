@@ -50,9 +50,17 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory, workshop: Workshop) -> d
         for kind, artifact in found.items():
             recordings = other_recordings() if kind == "stateful" else None
             write_app(artifact, folder / f"app-{kind}", recordings)
+            (folder / f"published-{kind}").symlink_to(artifact)
 
     folder = once(tmp_path_factory, "app-kinds", make)
     return {path.name.removeprefix("app-"): path for path in folder.glob("app-*")}
+
+
+@pytest.fixture(scope="session")
+def published(artifacts: dict[str, Path]) -> dict[str, Path]:
+    """The published artifacts that ``artifacts`` has as folders for an app."""
+    folder = artifacts["whole"].parent
+    return {kind: (folder / f"published-{kind}").resolve() for kind in artifacts}
 
 
 @pytest.fixture(scope="session")

@@ -355,7 +355,7 @@ def test_a_pull_that_is_killed_goes_on(
 
 def test_a_set_is_pulled_and_says_the_words(
     built: Built,
-    artifacts: dict[str, Path],
+    published: dict[str, Path],
     signer: Signer,
     trust: Trust,
     place: Path,
@@ -364,7 +364,7 @@ def test_a_set_is_pulled_and_says_the_words(
     """Real artifacts over HTTP: the variant of a system, byte for byte, and its words."""
     from tests.handover.app.package import asrkit as said
 
-    several = [artifacts["stateful"], artifacts["whole"]]
+    several = [published["stateful"], published["whole"]]
     folder = tmp_path / "remote"
     ship_set(
         several,
