@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,6 +38,16 @@ _INSTALLED = os.environ.setdefault("ASRBUILD_TESTS_COREAI", os.environ.get(_CORE
 os.environ[_CORE_AI] = os.path.join(os.environ["ASRBUILD_STATE"], "no-core-ai")
 
 
+#: No sandbox, as CI runs as root, and no background services of the browser.
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
 #: Slow files come first, so that no process runs alone at the end.
 _LONG = (
     "acceptance/test_readme.py",
@@ -94,3 +106,22 @@ def conv(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     from tests.acceptance.shared import demo_conv
 
     return demo_conv(tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[object]:
+    """A headless browser with a profile of its own, the one of this process.
+
+    Playwright starts once in a process.
+    """
+    program = shutil.which("chromium") or shutil.which("google-chrome")
+    if program is None:
+        pytest.skip("no Chromium on this machine; pages are not looked at in a browser")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=program, headless=True, args=list(FLAGS)
+        )
+        yield browser
+        browser.close()

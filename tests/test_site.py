@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.handover.report.conftest import DESKTOP, FLAGS, PHONE
+from tests.handover.report.conftest import DESKTOP, PHONE
 from tests.handover.report.pages import WEAK
 from tests.paths import ROOT
 from tests.readme import commands, section
@@ -90,27 +90,19 @@ TEXTS = "p, li, td, th, h1, h2, h3, a:not(.headerlink, .md-skip), code, label, .
 SHAPES = ".md-header__button svg"
 
 
-def test_text_stands_out_in_both_schemes(site: Path) -> None:
+def test_text_stands_out_in_both_schemes(site: Path, chromium: Any) -> None:
     """Text has a contrast of at least 4.5 to 1 and pictures of 3 to 1, as WCAG AA requires."""
-    from playwright.sync_api import sync_playwright
-
-    program = shutil.which("chromium") or shutil.which("google-chrome")
-    if program is None:
-        pytest.skip("no Chromium on this machine; pages are not looked at in a browser")
     grounds = set()
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=list(FLAGS))
-        for scheme in ("light", "dark"):
-            page = browser.new_context(offline=True, color_scheme=scheme).new_page()
-            for name in ("from-nothing-to-an-app.html", "reference/keys.html"):
-                for width in (DESKTOP, PHONE):
-                    page.set_viewport_size({"width": width, "height": 900})
-                    page.goto((site / name).as_uri())
-                    count, weak = page.evaluate(WEAK, [TEXTS, SHAPES])
-                    assert count > 100
-                    assert weak == [], (name, width, scheme)
-            grounds.add(page.evaluate("getComputedStyle(document.body).backgroundColor"))
-        page.add_style_tag(content="body { --md-typeset-color: #555 !important }")
-        assert page.evaluate(WEAK, [TEXTS, SHAPES])[1], "the check finds weak text"
-        browser.close()
+    for scheme in ("light", "dark"):
+        page = chromium.new_context(offline=True, color_scheme=scheme).new_page()
+        for name in ("from-nothing-to-an-app.html", "reference/keys.html"):
+            for width in (DESKTOP, PHONE):
+                page.set_viewport_size({"width": width, "height": 900})
+                page.goto((site / name).as_uri())
+                count, weak = page.evaluate(WEAK, [TEXTS, SHAPES])
+                assert count > 100
+                assert weak == [], (name, width, scheme)
+        grounds.add(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+    page.add_style_tag(content="body { --md-typeset-color: #555 !important }")
+    assert page.evaluate(WEAK, [TEXTS, SHAPES])[1], "the check finds weak text"
     assert len(grounds) == 2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,16 +11,6 @@ import pytest
 from asrbuild.architectures.deepspeech.network import random_weights
 from tests.proof import building
 
-#: No sandbox, as CI runs as root, and no background services of the browser.
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 DESKTOP, PHONE = 1280, 390
 
 
@@ -69,22 +58,6 @@ class Window:
                     .filter(e => e.getBoundingClientRect().right > innerWidth + 1)
                     .map(e => e.outerHTML.slice(0, 120))"""
         )
-
-
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[object]:
-    """A headless browser with a profile of its own."""
-    program = shutil.which("chromium") or shutil.which("google-chrome")
-    if program is None:
-        pytest.skip("no Chromium on this machine; pages are not looked at in a browser")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=program, headless=True, args=list(FLAGS)
-        )
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="session")
