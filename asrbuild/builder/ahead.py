@@ -100,6 +100,9 @@ def begin(after: int, package_bytes: int, varied: Sequence[str]) -> None:
         for stream in (1, 2):
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
         processes.end_with_parent()
+        # Only the sweep ends it, by SIGTERM: a second signal would interrupt its clean-up.
+        for of_all in (signal.SIGINT, signal.SIGHUP):
+            signal.signal(of_all, lambda *_: None)
         for number in range(len(_sweep.jobs) - 1, after, -1):
             with suppress(AsrbuildError):  # the job itself will report it
                 _make(_sweep, number, varied)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
+import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -61,4 +63,35 @@ def test_jobs_take_what_is_made_ahead(tmp_path: Path) -> None:
     assert {job["status"] for job in events[-1]["jobs"]} == {"built"}
     assert len(list(lookup.list_artifacts(tmp_path / "artifacts"))) == 4
     root = tmp_path / ".asrbuild" / "cache"
+    assert not [*(root / cache.BUILDING).iterdir(), *(root / cache.LOCKS).iterdir()]
+
+
+def interrupt_after_first(folder: Path, output: Path) -> None:
+    """The sweep, which Ctrl-C interrupts when its second process has begun a stage."""
+    begin = ahead.begin
+
+    def begin_and_interrupt(after: int, package_bytes: int, varied: Sequence[str]) -> None:
+        begin(after, package_bytes, varied)
+        building = folder / ".asrbuild" / "cache" / cache.BUILDING
+        while not list(building.iterdir()):
+            time.sleep(0.01)
+        os.killpg(0, signal.SIGINT)
+        time.sleep(60)
+
+    ahead.begin = begin_and_interrupt
+    forking.run_ahead(folder, SWEEP, output)
+
+
+def test_ctrl_c_ends_both_processes(tmp_path: Path) -> None:
+    process = forking.context().Process(
+        target=interrupt_after_first, args=(tmp_path, tmp_path / "log")
+    )
+    process.start()
+    process.join(120)
+    assert process.exitcode == 130, (tmp_path / "log").read_text()
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid or 0, 0)
+    assert len(list(lookup.list_artifacts(tmp_path / "artifacts"))) == 1
+    root = tmp_path / ".asrbuild" / "cache"
+    cache.sweep(root)  # as the next build does: a mark may stay where the signal came between
     assert not [*(root / cache.BUILDING).iterdir(), *(root / cache.LOCKS).iterdir()]
