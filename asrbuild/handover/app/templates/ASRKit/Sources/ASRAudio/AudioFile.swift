@@ -7,7 +7,7 @@ import Foundation
 ///
 /// `ASRWaveFile` reads WAV on every system, without AVFoundation.
 public struct ASRAudioFile: Sendable {
-    /// Where the file is.
+    /// The address of the file.
     public let url: URL
 
     /// A file that is opened when its pieces are asked for.

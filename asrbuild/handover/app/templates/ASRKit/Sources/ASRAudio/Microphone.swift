@@ -35,7 +35,7 @@ public struct ASRMicrophone: Sendable {
         #endif
     }
 
-    /// What is said from now on. Leaving the loop, or cancelling its task, stops the microphone.
+    /// The samples from now on. Leaving the loop, or cancelling its task, stops the microphone.
     ///
     /// The pieces end with `ASRError.microphone` where there is no permission or no input, and where a
     /// recognizer is half a minute behind: no piece is dropped silently.

@@ -2,7 +2,7 @@ import ASRKit
 import Foundation
 
 extension Command {
-    /// What features and, with an artifact and a recording, its package take.
+    /// Times of the features and, with an artifact and a recording, of its package.
     static func bench(_ options: Options) async throws {
         let seconds = try options.seconds()
         let recipes = options.hasArtifact

@@ -53,7 +53,7 @@ struct Command {
         }
     }
 
-    /// What the manifest says.
+    /// The values of the manifest.
     static func info(_ options: Options) throws {
         let artifact = try options.artifact()
         let manifest = artifact.manifest

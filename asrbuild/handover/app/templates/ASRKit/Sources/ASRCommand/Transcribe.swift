@@ -12,7 +12,7 @@ private struct Transcribed: Encodable {
     let calls: ASRTimings
 }
 
-/// What `--format json` prints.
+/// The output of `--format json`.
 private struct Printed: Encodable {
     let artifact: String
     let recordings: [Transcribed]

@@ -1,7 +1,7 @@
 import ASRCore
 import Foundation
 
-/// What a model gives on the conformance vectors of its artifact: every step from samples to words.
+/// A model's results on the conformance vectors of its artifact: every step from samples to words.
 ///
 /// `run` is for a debug menu: it shows what this device computes, on the units that it is loaded for.
 public struct ASRConformanceReport: Codable, Equatable, Sendable {
@@ -11,7 +11,7 @@ public struct ASRConformanceReport: Codable, Equatable, Sendable {
         public let recording: String
         /// The step, as in `steps.json`.
         public let step: String
-        /// What was measured; `differences` counts what must be equal.
+        /// The measurement; `differences` counts unequal values where all must be equal.
         public let measure: String
         /// Its value.
         public let value: Double

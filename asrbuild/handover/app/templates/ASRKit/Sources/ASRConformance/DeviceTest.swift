@@ -21,7 +21,7 @@ public struct ASRDeviceTest: Sendable {
     public var device = ASRDevice.current
     /// Names of the operations of the package, where they are known.
     package var operations: [String]?
-    /// What the document calls this program.
+    /// The name of this program in the document.
     package var runner = "ASRConformance"
 
     /// A test of an artifact, with the vectors beside it.

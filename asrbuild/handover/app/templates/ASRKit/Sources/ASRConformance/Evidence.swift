@@ -1,7 +1,7 @@
 import ASRCore
 import Foundation
 
-/// What one run of a model on one device showed: the document that `asrbuild evidence add` reads.
+/// The evidence of one run of a model on one device: the document that `asrbuild evidence add` reads.
 ///
 /// `asrbuild` takes nothing in it on trust: it computes statistics, outputs and words again.
 struct Evidence: Encodable {

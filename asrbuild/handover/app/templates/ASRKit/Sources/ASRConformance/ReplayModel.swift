@@ -11,7 +11,7 @@ public actor ASRReplayModel: ASRAcousticModel {
     private let recording: ASRVectors.Recording
     /// The calls made so far.
     public private(set) var made = 0
-    /// What the package takes of the recording, read at the first call.
+    /// The package's inputs for the recording, read at the first call.
     private var steps: ASRRows?
 
     /// The state, where the manifest says that the package keeps it.
@@ -107,7 +107,7 @@ public actor ASRReplayModel: ASRAcousticModel {
         return ASRTensor(shape: decoded.shape(size), values: decoded.lay(values, size))
     }
 
-    /// What becomes this probability: a natural logarithm, or a logit.
+    /// The output for a probability: its natural logarithm, or its logit.
     private static func inverse(_ probability: Float, _ decoded: Laid) -> Float {
         let value = max(Double(probability), 1e-37)
         let single = decoded.width == 1 && decoded.meaning == .logits

@@ -20,7 +20,7 @@ public struct ASRVectors: Sendable {
         public let name: String
         /// Its file in the folder of a recording.
         public let file: String
-        /// How it is compared: `samples`, `frames`, `calls`, `state`, `probabilities`, `text`, `words`.
+        /// `samples`, `frames`, `calls`, `state`, `probabilities`, `text` or `words`.
         public let kind: String
         /// Of a state: `in` where a call takes it, `out` where it gives it.
         public let direction: String?
@@ -145,7 +145,7 @@ public struct ASRVectors: Sendable {
         steps.map(\.name).first { $0 == "windows" || $0 == "features" }
     }
 
-    /// What the package takes of a recording, a row for each step.
+    /// The package's input for a recording, a row for each step.
     package func fed(_ recording: Recording, _ manifest: ASRManifest) throws -> ASRRows {
         if let step = fedStep { return try rows(recording, step) }
         let scale = Float(manifest.audio.sampleScale)

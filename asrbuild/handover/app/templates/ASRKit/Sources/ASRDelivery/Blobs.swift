@@ -3,7 +3,7 @@ import Foundation
 
 /// Files on their way, by their digests, until an artifact is made of them.
 ///
-/// What is here already is not fetched again, and a file that broke off goes on where it ended.
+/// Complete files are not fetched again, and an interrupted file continues where it ended.
 struct Blobs: Sendable {
     let folder: URL
 

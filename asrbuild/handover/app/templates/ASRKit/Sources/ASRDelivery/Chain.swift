@@ -1,6 +1,6 @@
 import Foundation
 
-/// What was last seen of a channel.
+/// The state of a channel when the app last read it.
 struct Sight: Codable, Equatable {
     /// A key that a rotation handed the channel over to, and the keys that did so.
     struct Grant: Codable, Equatable {

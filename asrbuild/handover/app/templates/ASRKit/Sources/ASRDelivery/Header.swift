@@ -24,7 +24,7 @@ struct Header: Sendable {
     /// SHA-256 of the header: it commits to every byte of the artifact.
     var digest: String { SHA256.hex(raw) }
     var total: Int { files.reduce(0) { $0 + $1.bytes } }
-    /// What its files are kept under: another build of the version has another name.
+    /// The folder name of its files: another build of the version has another name.
     var folderName: String { "\(version)-\(digest.prefix(16))" }
 
     /// Checks shape, limits, names and paths, and that its statement agrees; no signature.

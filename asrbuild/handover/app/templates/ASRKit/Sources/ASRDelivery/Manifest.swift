@@ -1,7 +1,7 @@
 import ASRCore
 import Foundation
 
-/// What of an artifact's manifest is compared with what was signed.
+/// The values of an artifact's manifest that are compared with the signed ones.
 struct Manifest {
     let name: String
     let version: String

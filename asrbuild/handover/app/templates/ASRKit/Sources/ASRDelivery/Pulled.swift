@@ -22,7 +22,7 @@ public struct ASRPulled: Sendable {
     public func artifact() throws -> ASRArtifact { try ASRArtifact(folder: folder) }
 }
 
-/// How much of an artifact is here.
+/// The progress of a download.
 public struct ASRPullProgress: Sendable, Equatable {
     /// The artifact's name.
     public let name: String

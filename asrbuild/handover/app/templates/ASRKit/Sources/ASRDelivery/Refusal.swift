@@ -62,7 +62,7 @@ public enum ASRRefusal: String, CaseIterable, Sendable {
 public struct ASRRefused: Error, Equatable, LocalizedError {
     /// Why.
     public let reason: ASRRefusal
-    /// What was wrong, for a developer.
+    /// The fault, for a developer.
     public let message: String
 
     init(_ reason: ASRRefusal, _ message: String) {
@@ -74,7 +74,7 @@ public struct ASRRefused: Error, Equatable, LocalizedError {
     public var errorDescription: String? { "refused (\(reason.rawValue)): \(message)" }
 }
 
-/// What keeps an artifact from being delivered, other than a refusal.
+/// A failure of a delivery that is not a refusal.
 public enum ASRDeliveryError: Error, Equatable, LocalizedError {
     /// A key is not an Ed25519 public key, or is one for which anyone can forge signatures.
     case badKey(String)
@@ -84,7 +84,7 @@ public enum ASRDeliveryError: Error, Equatable, LocalizedError {
     case notFound(String)
     /// No variant runs on this system or is small enough.
     case doesNotRun(String)
-    /// What the app saw of the channels cannot be read: an old state could not be noticed.
+    /// The record of the channels is unreadable, so a rollback could not be detected.
     case stateUnreadable(String)
     /// Signatures cannot be checked: outside of Apple's systems this takes OpenSSL's libcrypto.
     case noCryptography

@@ -1,9 +1,9 @@
 import ASRCore
 import Foundation
 
-/// How the files of a remote are fetched: over HTTPS by `ASRWebTransport`, or in a way of the app's own.
+/// A way to fetch the files of a remote: HTTPS by `ASRWebTransport`, or the app's own.
 ///
-/// What it returns is proven, so a transport needs no trust.
+/// Its data is verified afterwards, so a transport needs no trust.
 public protocol ASRTransport: Sendable {
     /// Names the place, always with the same text: what was seen of its channels is kept under it.
     var address: String { get }
@@ -26,7 +26,7 @@ public protocol ASRTransport: Sendable {
 /// A place that `asrbuild ship` wrote to.
 public struct ASRRemote: Sendable {
     let transport: any ASRTransport
-    /// What the channels' records must name; nil: what the remote says of itself.
+    /// The identity that the channels' records must name; nil: the remote's own.
     let identity: String?
 
     var address: String { transport.address }
@@ -74,14 +74,14 @@ public struct ASRRemote: Sendable {
         try await read("artifacts/\(name)/channels/\(channel)/\(counter).json", Record.maxBytes)
     }
 
-    /// Where to begin looking for the newest record; 0 where that is missing or damaged.
+    /// The number at which the search for the newest record begins; 0 where it is missing or damaged.
     func hint(_ name: String, _ channel: String) async throws -> Int {
         let raw = try await read("artifacts/\(name)/channels/\(channel)/current.json", Record.maxBytes)
         let counter = raw.flatMap { try? CanonicalJSON($0, canonical: false) }?["counter"]?.integer ?? 0
         return (1..<1 << 31).contains(counter) ? counter : 0
     }
 
-    /// What the remote is called in its records; nil where it does not say.
+    /// The remote's identity in its records; nil where it has none.
     func statedIdentity() async throws -> String? {
         if let identity = identity { return identity }
         let raw = try await read("index.json", 8 << 20)
@@ -98,7 +98,7 @@ private final class Kept: @unchecked Sendable {
     func append(_ block: Data) { bytes.append(block) }
 }
 
-/// What arrives, cut off at its limit, and refused where it is slower than 64 KiB/s for over a minute.
+/// The received bytes, up to a limit; a transfer below 64 KiB/s for over a minute is refused.
 final class Arrival: @unchecked Sendable {
     // Blocks come one at a time.
     private let limit: Int

@@ -1,8 +1,8 @@
 import Foundation
 
-/// What an app remembers between its runs: in `state.json` of the store's folder.
+/// The state that an app keeps between its runs, in `state.json` of the store's folder.
 struct State: Codable, Equatable {
-    /// What was last seen of each channel: `<address>#<name>@<channel>`.
+    /// The last state of each channel: `<address>#<name>@<channel>`.
     var channels: [String: Sight] = [:]
     /// The header digest of the artifact that the last pull gave: by `<name>` and `<name>@<channel>`.
     var current: [String: String] = [:]
@@ -32,7 +32,7 @@ struct State: Codable, Equatable {
         return trust
     }
 
-    /// What was seen of a channel, and the identity that any channel of this remote named.
+    /// The last state of a channel, and the identity that any channel of this remote named.
     func sight(_ remote: ASRRemote, _ name: String, _ channel: String) -> (Sight, identity: String?) {
         let known = channels.filter { $0.key.hasPrefix(remote.address + "#") }.compactMap(\.value.remote).first
         return (channels[Self.place(remote, name, channel)] ?? Sight(), known)

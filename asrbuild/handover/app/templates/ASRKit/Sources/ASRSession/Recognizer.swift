@@ -1,6 +1,6 @@
 import ASRCore
 
-/// What a recognizer reports during an utterance.
+/// An event that a recognizer reports during an utterance.
 public enum ASREvent: Equatable, Sendable {
     /// The text so far; sent when it changes.
     case partial(String)
@@ -48,7 +48,7 @@ public actor ASRRecognizer {
 /// The events of one utterance, made while they are read.
 public struct ASREvents<Pieces: AsyncSequence & Sendable>: AsyncSequence, Sendable
 where Pieces.Element == [Float] {
-    /// What an utterance reports.
+    /// The events of an utterance.
     public typealias Element = ASREvent
 
     fileprivate let recognizer: ASRRecognizer

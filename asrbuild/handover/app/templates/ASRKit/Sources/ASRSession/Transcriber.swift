@@ -5,7 +5,7 @@ import Foundation
 public struct ASRTranscriber: Sendable {
     /// The manifest that it follows.
     public let manifest: ASRManifest
-    /// How samples become features.
+    /// The recipe that turns samples into features.
     public let settings: ASRFeatures
     private let frontEnd: ASRFrontEnd
     /// The decoder of an utterance that has not begun.
@@ -69,7 +69,7 @@ public actor ASRUtterance {
     private var features: ASRFeatureStream
     private var acoustic: ASRAcousticStream
     private var decoder: ASRDecoder
-    /// What the decoder took so far: a call for each one of the package, and one for the words.
+    /// The decoder's time so far: a call for each one of the package, and one for the words.
     public private(set) var decoding = ASRTimings()
     private var ending = false
     private var busy = false

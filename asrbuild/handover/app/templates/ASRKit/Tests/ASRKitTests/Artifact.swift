@@ -29,7 +29,7 @@ struct Artifact {
         try vectors.rows(recording, name)
     }
 
-    /// What the package takes of a recording: windows of MFCC, other features, or samples.
+    /// The package's input for a recording: windows of MFCC, other features, or samples.
     func fed(_ recording: Recording) throws -> ASRRows { try vectors.fed(recording, manifest) }
 
     /// Whether text comes before the end: calls are parts of an utterance, and features are as well.

@@ -4,8 +4,8 @@ import XCTest
 @testable import ASRCore
 @testable import ASRDelivery
 
-/// What delivery stands on: one spelling of JSON, names, keys and signatures. asrbuild's own tests ship
-/// artifacts and attack the reader.
+/// Tests of the parts of delivery: one spelling of JSON, names, keys and signatures. asrbuild's own
+/// tests ship artifacts and attack the reader.
 final class DeliveryTests: XCTestCase {
     func testNumbersAreSpelledAsPythonSpellsThem() throws {
         let spelled: [(String, String)] = [

@@ -17,7 +17,7 @@ final class ManifestTests: XCTestCase {
         try ASRManifest.read(try JSONSerialization.data(withJSONObject: object))
     }
 
-    /// What runs the model is read; where it came from and how it was proven is not.
+    /// The values that run the model are read; provenance and proof are not.
     func testOnlyWhatRunsTheModelIsRead() throws {
         var object = try raw()
         let whole = try read(object)

@@ -16,7 +16,7 @@ final class SoundTests: XCTestCase {
         var extended = false
         /// Chunks before the samples.
         var more: [UInt8] = []
-        /// What the header says; nil: the truth.
+        /// The length in the header; nil: the true one.
         var size: Int?
         var samples: [UInt8] = []
 
@@ -142,7 +142,7 @@ final class SoundTests: XCTestCase {
             let found = try ASRResampler.resample(tone(hertz, from, count), from: from, to: to)
             let made = (count * to + from / 2) / from
             XCTAssertEqual(found.count, made)
-            // Zeros around the recording are heard at its ends.
+            // Zeros around the recording change its ends.
             let inside = made / 3..<2 * made / 3
             let expected = tone(hertz, to, made)
             XCTAssertLessThan(largestError(Array(found[inside]), Array(expected[inside])), 2e-5)

@@ -3,7 +3,7 @@ import XCTest
 
 @testable import ASRCore
 
-/// Where speech begins and ends, and what is shown of it.
+/// Tests of the beginning and end of speech, and of captions.
 final class SpeechTests: XCTestCase {
     private let rate = 8_000
 

@@ -1,6 +1,6 @@
-/// How a beam is searched, with or without a scorer.
+/// The settings of a beam search, with or without a scorer.
 public struct ASRBeamSettings: Equatable, Sendable {
-    /// How many hypotheses are kept after each step.
+    /// The number of hypotheses that are kept after each step.
     public var width: Int
     /// Only the likeliest labels that add up to this probability are tried; 1: all.
     public var cutoffProbability: Double

@@ -11,10 +11,10 @@ public struct ASRDecoder: Sendable {
     // One of the two.
     private var greedy: GreedySearch?
     private var beam: PrefixSearch?
-    /// What puts rows into the order of the scorer's labels; nil: they are in it.
+    /// The permutation of rows into the order of the scorer's labels; nil: none is needed.
     private let folding: Folding?
     private var failure: (any Error)?
-    /// What is written of the labels that no later step changes, and the labels behind them.
+    /// The text of the labels that no later step changes, and the labels after them.
     private var written = TextWriter()
     private var writtenCount = 0
     private var open: [Int] = []

@@ -1,4 +1,4 @@
-/// How probabilities become words.
+/// The decoder that turns probabilities into words.
 public enum ASRDecoderChoice: Equatable, Sendable {
     /// As the manifest's decoder section says, whole: the words are those of the artifact's proof.
     case manifest
@@ -6,7 +6,7 @@ public enum ASRDecoderChoice: Equatable, Sendable {
     case greedy
     /// Prefix beam search; with a scorer it follows a language model.
     ///
-    /// What is nil is as the manifest says. Hot words, with what is added to the logarithm of their
+    /// A value of nil is the manifest's. Hot words, with what is added to the logarithm of their
     /// probability, require a scorer.
     case beam(
         width: Int? = nil, hotWords: [String: Double]? = nil, alpha: Double? = nil,

@@ -1,4 +1,4 @@
-/// What has a place in an order.
+/// A value with a place in an order.
 protocol Ranked {
     /// Whether it comes before the other one.
     func precedes(_ other: Self) -> Bool

@@ -113,7 +113,7 @@ struct PrefixSearch: Sendable {
     }
 }
 
-/// What a search found: labels, the step that each one begins at, the probability that it has there,
+/// A result of a search: labels, the step at which each one begins, its probability there,
 /// and the log probability of all.
 struct Path: Sendable {
     let labels: [Int]
@@ -393,7 +393,7 @@ extension PrefixSearch {
 
 // What the scorer says.
 extension PrefixSearch {
-    /// What a scorer says of a prefix by one more label, where that ends a word; `child`: its node.
+    /// A scorer's value for a prefix and one more label, where that ends a word; `child`: its node.
     @inline(__always)
     private mutating func reward(
         _ at: Int32, _ node: Node, _ label: Int32, _ child: Int32?, _ language: LanguageScore
@@ -406,7 +406,7 @@ extension PrefixSearch {
         return language.score(language.words(of: tree, at, Int(label)), &reading)
     }
 
-    /// What the scorer says of a prefix's last words, remembered.
+    /// The scorer's value for a prefix's last words, kept for the next call.
     private mutating func grammar(_ at: Int32, _ language: LanguageScore) -> Grammar {
         let known = tree.nodes[Int(at)].grammar
         guard known.probability.isNaN else { return known }

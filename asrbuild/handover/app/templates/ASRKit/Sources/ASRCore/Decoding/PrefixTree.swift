@@ -1,6 +1,6 @@
 /// The prefixes of a beam search as a tree of labels, and the times of their labels.
 ///
-/// What all prefixes share is taken out of the tree, so that a long utterance stays small and quick.
+/// The part that all prefixes share leaves the tree, so that memory and time stay bounded.
 struct PrefixTree: Sendable {
     var nodes: [Node]
     var times = TimeTree()
@@ -122,7 +122,7 @@ struct Node: Sendable {
     var position: Int32 = -1
     /// Its place in the scorer's words.
     var state: Int32 = 0
-    /// When its labels begin: a place in the tree of times.
+    /// The place of its labels' steps in the tree of times.
     var time: Int32 = TimeTree.never
     /// The log probability of its alignments that end in a blank, of the others, and of all.
     var endsBlank = -Float.greatestFiniteMagnitude
@@ -130,7 +130,7 @@ struct Node: Sendable {
     var score = -Float.greatestFiniteMagnitude
     /// In UTF-8 mode its last character.
     var character = Character()
-    /// What the scorer says of its last words; not a number: it was not asked.
+    /// The scorer's value for its last words; NaN before it is computed.
     var grammar = Grammar(probability: .nan, boost: 0)
 
     init(parent: Int32, label: UInt32) {

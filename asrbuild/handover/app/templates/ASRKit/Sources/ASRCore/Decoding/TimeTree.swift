@@ -1,6 +1,6 @@
-/// When the labels of prefixes begin, and how likely they were then: lists that share their heads.
+/// The steps at which labels of prefixes begin, with probabilities: lists with shared beginnings.
 ///
-/// Every list that somebody holds is counted; what nobody holds is forgotten.
+/// References to each list are counted; a list without references is freed.
 struct TimeTree: Sendable {
     /// The list of no labels.
     static let start: Int32 = -1

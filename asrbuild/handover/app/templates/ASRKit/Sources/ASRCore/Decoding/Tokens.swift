@@ -8,7 +8,7 @@
 /// - `phonemes`: parted by one space, words by ` | `.
 /// - `classes`: one label for a row, such as a keyword; there is no blank.
 public struct ASRTokens: Equatable, Sendable {
-    /// What a class stands for.
+    /// The meaning of a class.
     public enum Kind: String, Codable, CaseIterable, Sendable {
         /// A character, or several that are written together.
         case characters
@@ -22,7 +22,7 @@ public struct ASRTokens: Equatable, Sendable {
         case classes
     }
 
-    /// What the labels are.
+    /// The kind of the labels.
     public let kind: Kind
     /// The labels by class, the blank's too.
     public let labels: [String]
@@ -96,7 +96,7 @@ public struct ASRTokens: Equatable, Sendable {
         }
     }
 
-    /// How many classes the model has, with the blank.
+    /// The number of the model's classes, including the blank.
     public var classes: Int { labels.count }
 
     /// Labels are parted by spaces in the text.

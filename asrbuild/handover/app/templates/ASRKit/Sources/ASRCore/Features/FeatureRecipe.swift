@@ -1,4 +1,4 @@
-/// How samples become what a package takes: the manifest's `audio` and `features`, checked.
+/// The recipe from samples to a package's input: the manifest's `audio` and `features`, checked.
 ///
 /// One of five recipes; a value that a recipe does not use has no meaning.
 public struct ASRFeatures: Equatable, Sendable {
@@ -36,7 +36,7 @@ public struct ASRFeatures: Equatable, Sendable {
     public private(set) var lowerHz = 0.0
     /// The upper edge of the last band.
     public private(set) var upperHz: Double
-    /// How much of the sample before is subtracted from each.
+    /// The share of the previous sample that is subtracted from each.
     public private(set) var preemphasis = 0.97
     /// Kaldi's factor of samples in [-1, 1].
     public private(set) var kaldiScale = 32_768.0

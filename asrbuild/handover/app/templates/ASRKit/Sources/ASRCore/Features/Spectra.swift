@@ -7,7 +7,7 @@ typealias Lanes = SIMD4<Double>
 struct Bands: Sendable {
     private(set) var count = 0
     private var firsts: [Int] = []
-    /// Where the weights of a band begin, and after the last band, where they end.
+    /// The offset of each band's weights, and after the last band, of their end.
     private var offsets = [0]
     private var weights: [Double] = []
 
@@ -42,7 +42,7 @@ struct Bands: Sendable {
 
 /// Frames of samples to bands of their spectra: a window, a Fourier transform, sums.
 struct Spectra: Sendable {
-    /// What happens to the samples of a frame before its window.
+    /// The processing of a frame's samples before its window.
     enum Conditioning: Equatable, Sendable {
         case none
         /// As Kaldi's `ProcessWindow`: scaled, freed of their mean, and pre-emphasised.

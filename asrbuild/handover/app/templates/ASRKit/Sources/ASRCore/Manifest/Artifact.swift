@@ -6,7 +6,7 @@ import Foundation
 /// `prompts.mlpackage` (which Xcode compiles to `prompts.mlmodelc`), further files as
 /// `prompts.<file>`, and the vectors of its tests as `prompts.conformance`.
 public struct ASRArtifact: Sendable {
-    /// What the artifact's manifest says.
+    /// The artifact's manifest.
     public let manifest: ASRManifest
     /// The folder that its files lie in.
     public let folder: URL

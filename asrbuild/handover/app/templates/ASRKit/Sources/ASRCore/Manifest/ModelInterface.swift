@@ -1,6 +1,6 @@
 import Foundation
 
-/// What a model file says of itself, to be compared with its manifest.
+/// A model file's own description, for comparison with its manifest.
 package struct ModelInterface: Sendable {
     package struct Input: Equatable, Sendable {
         /// The default shape; empty where the file does not declare one.
@@ -58,7 +58,7 @@ extension ASRManifest {
         }
     }
 
-    /// What the manifest says under the names of the file's notes.
+    /// The manifest's values under the names of the file's metadata.
     private var notes: [(String, String)] {
         let values: [(String, (any CustomStringConvertible)?)] = [
             ("sample_rate_hz", audio.sampleRate), ("window_samples", features.windowSamples),

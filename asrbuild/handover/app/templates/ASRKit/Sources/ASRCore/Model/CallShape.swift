@@ -1,4 +1,4 @@
-/// How many rows a call has; in manifests 1.x one for each step.
+/// The number of rows of a call; in manifests 1.x one for each step.
 package struct RowCount: Sendable {
     /// Steps from one row to the next.
     package let steps: Int
@@ -40,12 +40,12 @@ package struct Laid: Sendable {
     private let before: Int
     private let after: Int
 
-    /// What takes the steps of a call.
+    /// The input with the steps of a call.
     package static func fed(_ manifest: ASRManifest) throws -> Laid {
         try Laid(only(manifest.model.inputs, [.features, .samples]), otherwise: 1)
     }
 
-    /// What gives its rows, which are decoded.
+    /// The output with its rows, which are decoded.
     package static func decoded(_ manifest: ASRManifest) throws -> Laid {
         try Laid(
             only(manifest.model.outputs, [.probabilities, .logProbabilities, .logits]), otherwise: 0

@@ -12,7 +12,7 @@ public struct ASRRows: Equatable, Sendable {
         self.values = values
     }
 
-    /// How many rows there are.
+    /// The number of rows.
     public var count: Int { values.count / width }
 
     /// One row.

@@ -1,6 +1,6 @@
 import Foundation
 
-/// What calls of a package, or of a decoder, took.
+/// The times of a package's or a decoder's calls.
 public struct ASRTimings: Codable, Equatable, Sendable {
     /// Calls that were made, failed ones too.
     public var calls = 0

@@ -38,9 +38,9 @@ public struct ASRSoundConverter: Sendable {
     }
 }
 
-/// What a microphone does when the system interrupts it or changes its input.
+/// The reactions of a microphone to interruptions and changes of its input.
 package struct CaptureState: Sendable {
-    /// What happens to a microphone.
+    /// An event of a microphone.
     package enum Event: Equatable, Sendable {
         case begin
         /// A call or an alarm took the input.
@@ -54,7 +54,7 @@ package struct CaptureState: Sendable {
         case end
     }
 
-    /// What is done about it, in order.
+    /// The actions for an event, in order.
     package enum Action: Equatable, Sendable {
         case activate, start, stop, renew, deactivate
         /// The utterance ends as if the user had stopped: its words are not lost.

@@ -5,7 +5,7 @@ import Foundation
 /// Frames of 20 ms are compared with the noise between words, which is followed as it changes. It
 /// suits one speaker near a microphone; music or other voices count as speech.
 public struct ASRSpeechDetector: Sendable {
-    /// What was found; times are seconds from the first sample.
+    /// A change that was detected; times are seconds from the first sample.
     public enum Event: Equatable, Sendable {
         /// Speech began at this time.
         case began(at: Double)
@@ -13,9 +13,9 @@ public struct ASRSpeechDetector: Sendable {
         case ended(at: Double)
     }
 
-    /// When sound is speech, and when an utterance is over.
+    /// The settings for the beginning of speech and the end of an utterance.
     public struct Settings: Equatable, Sendable {
-        /// How far above the noise speech is, in dB.
+        /// The level of speech above the noise, in dB.
         public var margin = 9.0
         /// The quietest speech, in dB of full scale.
         public var quietest = -55.0

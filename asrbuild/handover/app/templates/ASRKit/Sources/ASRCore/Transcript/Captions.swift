@@ -6,9 +6,9 @@ public struct ASRCaptions: Equatable, Sendable {
     public struct Cue: Equatable, Sendable {
         /// One or two lines.
         public let lines: [String]
-        /// When it appears.
+        /// The time at which it appears.
         public let start: Double
-        /// When it goes.
+        /// The time at which it disappears.
         public let end: Double
     }
 

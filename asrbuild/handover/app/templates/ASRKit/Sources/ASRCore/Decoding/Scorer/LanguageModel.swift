@@ -5,7 +5,7 @@
 struct LanguageModel: Sendable {
     /// n of its n-grams.
     let order: Int
-    /// Where the model ends in the file.
+    /// The offset of the model's end in the file.
     let end: Int
 
     private let file: MappedFile
@@ -145,7 +145,7 @@ struct HistoryState: Sendable {
     }
 }
 
-/// What a KenLM file says of itself.
+/// The header of a KenLM file.
 struct ModelHeader {
     enum Kind: UInt32 {
         case probing, restProbing, trie, quantisedTrie, arrayTrie, quantisedArrayTrie
@@ -157,7 +157,7 @@ struct ModelHeader {
 
     let kind: Kind
     let multiplier: Float
-    /// How many n-grams of each order.
+    /// The number of n-grams of each order.
     let counts: [Int]
     let end: Int
 
@@ -241,7 +241,7 @@ struct HashTable: Sendable {
         start = try layout.take(places, of: width, what)
     }
 
-    /// Where the entry of a key is.
+    /// The offset of a key's entry.
     @inline(__always)
     func find(_ key: UInt64, _ file: MappedFile, _ damaged: inout Bool) -> Int? {
         var place = Int(key % UInt64(places))

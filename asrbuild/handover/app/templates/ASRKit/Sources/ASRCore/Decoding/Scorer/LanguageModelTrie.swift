@@ -33,14 +33,14 @@ struct TreeGrams: Sendable {
     private let middles: [Middle]
     private let longest: BitTable
     private let longestWeights: Weights
-    /// How many bigrams there are.
+    /// The number of bigrams.
     private let bigrams: UInt64
 
     private struct Middle {
         let table: BitTable
         let weights: Weights
         let pointers: Pointers
-        /// How many n-grams of the next order there are.
+        /// The number of n-grams of the next order.
         let following: UInt64
     }
 
@@ -182,7 +182,7 @@ private struct BitTable: Sendable {
     }
 }
 
-/// How an order's weights are kept in its records: probability and backoff as they are, or as
+/// The form of an order's weights in its records: probability and backoff as they are, or as
 /// places in two tables of the file.
 private struct Weights: Sendable {
     let probabilityBits: UInt64
@@ -207,8 +207,8 @@ private struct Weights: Sendable {
     }
 }
 
-/// Where the n-grams below a record begin: in the record, its upper bits perhaps in an array that
-/// says from which record on they count (Raj and Whittaker, 2003).
+/// The place where the n-grams below a record begin: in the record, or with its upper bits in an
+/// array that says from which record on they count (Raj and Whittaker, 2003).
 private struct Pointers: Sendable {
     let inlineBits: UInt64
     /// The array and how many numbers it has; nil: there is none.
@@ -271,7 +271,7 @@ private struct Pointers: Sendable {
     }
 }
 
-/// How many bits a number up to `most` needs.
+/// The number of bits of a number up to `most`.
 private func bitsNeeded(_ most: UInt64) -> UInt64 {
     UInt64(64 - most.leadingZeroBitCount)
 }

@@ -1,4 +1,4 @@
-/// What a scorer says of a prefix's last words.
+/// A scorer's value for a prefix's last words.
 struct Grammar: Sendable {
     /// The natural logarithm of the last word's probability after those before it.
     let probability: Double
@@ -21,7 +21,7 @@ final class LanguageScore: Sendable {
     private let trie: WordTrie
     private let hotWords: [UInt64: Float]
 
-    /// What one search needs to read a language model, and whether that is damaged.
+    /// The state with which one search reads a language model, and whether the model is damaged.
     struct Reading: Sendable {
         fileprivate var history: HistoryState
         fileprivate var sentence: [UInt32] = []
@@ -39,7 +39,7 @@ final class LanguageScore: Sendable {
         /// Its place among the classes that are tried.
         let rank: Int32
         let label: Int32
-        /// Where it leads in the words.
+        /// The state of the word trie after it.
         let state: Int32
     }
 
@@ -56,7 +56,7 @@ final class LanguageScore: Sendable {
             settings.hotWords.map { (Murmur.hash(Array($0.utf8)), Float($1)) }, uniquingKeysWith: { $1 })
     }
 
-    /// Where a decoder goes on in the words after a way.
+    /// The state of the word trie after an arc.
     @inline(__always)
     func following(_ state: Int32) -> Int32 { trie.following(state) }
 
@@ -80,7 +80,7 @@ final class LanguageScore: Sendable {
         return Float(Double(score + more) + beta)
     }
 
-    /// What the end of the utterance adds to a prefix; hot words have no part in it.
+    /// The value that the end of the utterance adds to a prefix, without hot words.
     func ending(_ grammar: Grammar) -> Float {
         Float(Double(Float(grammar.probability * alpha)) + beta)
     }

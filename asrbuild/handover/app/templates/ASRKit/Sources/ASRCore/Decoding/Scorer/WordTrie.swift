@@ -8,7 +8,7 @@ struct WordTrie: Sendable {
     private let arcs: Int
     private let stateCount: Int
 
-    /// How many ways there are on from a state, and the place of the first one.
+    /// The number of a state's arcs, and the place of the first one.
     struct Ways: Sendable {
         let first: Int
         let count: Int
@@ -79,7 +79,7 @@ struct WordTrie: Sendable {
         file.float(states + 20 * Int(state)) != .infinity
     }
 
-    /// Where a decoder goes on after a way: at the start again where a word ends.
+    /// The state after an arc: the start where a word ends.
     @inline(__always)
     func following(_ state: Int32) -> Int32 { isFinal(state) ? 0 : state }
 
