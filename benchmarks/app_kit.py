@@ -263,10 +263,6 @@ class Decoders:
         )
 
 
-def words_of(found: list[dict[str, Any]]) -> tuple[Word, ...]:
-    return tuple(Word(**word) for word in found)
-
-
 def why(change: Data | Code) -> str:
     """Why no test finds a change."""
     known = (reason for text, reason in KNOWN.items() if text in getattr(change, "text", ""))

@@ -320,7 +320,7 @@ def _tensor(
     if names[0] != names[1]:
         relation = Relation.OTHER
         if follows is not None and not (before.shape and now.shape):
-            # A neural network may declare no sizes for an output; that is no promise.
+            # A neural network need not declare the sizes of an output.
             relation = _by(not before.shape, not now.shape)
         yield " shape", shape_text(before), shape_text(now), relation
         return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -15,11 +15,11 @@ from asrbuild.base import cache, ownership
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.progress import Progress
 from asrbuild.builder import receipt as receipts
-from asrbuild.builder.plan import Plan, plan
+from asrbuild.builder.plan import Plan, PlanStep, plan
 from asrbuild.builder.receipt import Receipt
 from asrbuild.builder.recipe import Recipe
 from asrbuild.builder.rules import check_keys, check_recipe
-from asrbuild.builder.sources import settle
+from asrbuild.builder.sources import Source, settle
 
 if TYPE_CHECKING:
     from asrbuild.builder.run import Attempt
@@ -53,10 +53,8 @@ def build(
     """
     start = time.perf_counter()
     progress = progress or Progress()
-    check_keys(recipe)
     root, artifacts = Path(recipe.paths.cache), Path(recipe.paths.artifacts)
-    _require_own(recipe)
-    recipe, source = settle(recipe, root)
+    recipe, source = _settled(recipe)
     planned = plan(recipe, source)
     done: list[str] = []
     receipt = receipts.claimed(root, artifacts, planned.receipt)
@@ -77,14 +75,9 @@ def export_original(recipe: Recipe, progress: Progress) -> Path:
         AsrbuildError: the recipe is impossible, an input is missing, or the source is the original
             itself, so that nothing is exported.
     """
-    from asrbuild.base.threads import workers
-    from asrbuild.builder.run import Attempt
     from asrbuild.builder.stages import export
 
-    check_keys(recipe)
-    _require_own(recipe)
-    root = Path(recipe.paths.cache)
-    recipe, source = settle(recipe, root)
+    recipe, source = _settled(recipe)
     check_recipe(recipe)
     planned = plan(recipe, source)
     step = next((step for step in planned.steps if step.stage is export.STAGE), None)
@@ -95,11 +88,7 @@ def export_original(recipe: Recipe, progress: Progress) -> Path:
             file=source.graph,
             fix="use that file; a checkpoint is exported, source=checkpoint",
         )
-    with cache.in_use(root) as marks, workers(1) as threads:
-        run = Attempt(planned, progress, marks, [])
-        run.start(step, threads)
-        threads.wait([run.folders[export.STAGE.name]])
-        return run.folders[export.STAGE.name].result() / export.GRAPH
+    return _results(planned, [step], progress)[export.STAGE.name] / export.GRAPH
 
 
 def make_ahead(recipe: Recipe) -> None:
@@ -108,24 +97,38 @@ def make_ahead(recipe: Recipe) -> None:
     Raises:
         AsrbuildError: as ``build``, but for the proof and the publication.
     """
-    from asrbuild.base.threads import workers
     from asrbuild.builder.checks import check_files
-    from asrbuild.builder.run import Attempt
     from asrbuild.builder.stages import prove
 
-    check_keys(recipe)
-    root = Path(recipe.paths.cache)
-    recipe, source = settle(recipe, root)
+    recipe, source = _settled(recipe)
     planned = plan(recipe, source)
-    if receipts.published(root, Path(recipe.paths.artifacts), planned.receipt) is not None:
+    root, artifacts = Path(recipe.paths.cache), Path(recipe.paths.artifacts)
+    if receipts.published(root, artifacts, planned.receipt) is not None:
         return
     check_recipe(recipe)
     check_files(recipe, source)
-    with cache.in_use(root) as marks, workers(3) as threads:
-        run = Attempt(planned, Progress(on_event=lambda _: None), marks, [])
-        for step in takewhile(lambda step: step.stage is not prove.STAGE, planned.steps):
+    before = takewhile(lambda step: step.stage is not prove.STAGE, planned.steps)
+    _results(planned, before, Progress(on_event=lambda _: None))
+
+
+def _settled(recipe: Recipe) -> tuple[Recipe, Source]:
+    """The recipe with all values, and its source, from a cache that only trusted users write."""
+    check_keys(recipe)
+    _require_own(recipe)
+    return settle(recipe, Path(recipe.paths.cache))
+
+
+def _results(planned: Plan, steps: Iterable[PlanStep], progress: Progress) -> dict[str, Path]:
+    """Runs these steps without a publication; returns the folder of each stage's result."""
+    from asrbuild.base.threads import workers
+    from asrbuild.builder.run import Attempt
+
+    with cache.in_use(Path(planned.recipe.paths.cache)) as marks, workers(3) as threads:
+        run = Attempt(planned, progress, marks, [])
+        for step in steps:
             run.start(step, threads)
         threads.wait(list(run.folders.values()))
+        return {name: folder.result() for name, folder in run.folders.items()}
 
 
 def _require_own(recipe: Recipe) -> None:

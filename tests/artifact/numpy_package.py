@@ -21,8 +21,8 @@ from asrbuild.artifact.manifest import (
     State,
     Streaming,
     Tensor,
-    Verification,
 )
+from asrbuild.proof.verdict import unproven
 
 HIDDEN = 24
 LABELS = [*" abcdefghijklmnopqrstuvwxyz'"]
@@ -236,17 +236,7 @@ def make_manifest(
             hot_words={},
             tuned=None,
         ),
-        "verification": Verification(
-            executed=False,
-            core_ml_executed=False,
-            reference="",
-            executions=[],
-            inputs=[],
-            metrics=[],
-            transcripts=[],
-            evaluation=None,
-            passed=False,
-        ),
+        "verification": unproven(""),
         "provenance": Provenance(
             created="",
             platform="",

@@ -18,6 +18,18 @@ from asrbuild.coreml.signature import Context, Rows
 CLASSES = 3
 
 
+def state(name: str, initial: Any) -> State:
+    """A state of an utterance, (1, 3)."""
+    return State(
+        input=name,
+        output="kept",
+        kind="explicit",
+        shape=[1, 3],
+        initial=initial,
+        reset="per_utterance",
+    )
+
+
 class Sums:
     """A network whose row k is the sum of the steps from ``4 k - left`` to ``4 k + 4 + right``.
 
@@ -127,14 +139,7 @@ def test_states_can_begin_with_the_first_samples() -> None:
         meaning="samples",
         fill="",
     )
-    past = State(
-        input="past",
-        output="kept",
-        kind="explicit",
-        shape=[1, 3],
-        initial="first_samples",
-        reset="per_utterance",
-    )
+    past = state("past", "first_samples")
     model = base.model.model_copy(update={"inputs": [samples]})
     run = Acoustic(Overlap(), Contract(model, (past,), base.streaming, base.rows, base.context))
     recording = np.arange(1, 20, dtype=np.float32)
@@ -147,14 +152,7 @@ def test_states_can_begin_with_the_first_samples() -> None:
 
 def test_states_that_an_app_must_give_are_refused_by_name() -> None:
     base = contract(Rows(4), Context(), 16)
-    voice = State(
-        input="voice",
-        output="kept",
-        kind="explicit",
-        shape=[1, 3],
-        initial="given",
-        reset="per_utterance",
-    )
+    voice = state("voice", "given")
     given = Contract(base.model, (voice,), base.streaming, base.rows, base.context)
     with pytest.raises(AsrbuildError, match="the state kept begins with values") as caught:
         Acoustic(Sums(Rows(4), Context()), given)

@@ -135,7 +135,7 @@ public struct ASRVectors: Sendable {
 
     /// The samples of a recording.
     package func samples(_ recording: Recording) throws -> [Int16] {
-        // A WAV file without samples is no recording to a reader.
+        // Readers refuse a WAV file without samples.
         guard recording.samples > 0 else { return [] }
         return try wav(contentsOf: folder.appendingPathComponent(recording.audio))
     }

@@ -62,7 +62,7 @@ package enum CanonicalJSON: Equatable, Sendable {
         return nil
     }
 
-    /// The value of a key; nil also where this is no object.
+    /// The value of a key; nil if this is not an object or lacks the key.
     package subscript(key: String) -> CanonicalJSON? { object?[key] }
 
     /// The object without some keys; any other value as it is.

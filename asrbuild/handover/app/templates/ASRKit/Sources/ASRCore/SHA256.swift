@@ -13,7 +13,7 @@ package struct SHA256: Sendable {
     package func finish() -> String { hexadecimal(digest.finalize()) }
 }
 #else
-/// SHA-256 (FIPS 180-4) where there is no CryptoKit.
+/// SHA-256 (FIPS 180-4), for systems without CryptoKit.
 package struct SHA256: Sendable {
     private var state: [UInt32] = [
         0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a,

@@ -94,7 +94,7 @@ public actor ASRArtifactStore {
     /// Sizes are compared, not every byte: `pull` does that.
     ///
     /// - Parameter channel: the last pull of this channel; nil: of any.
-    /// - Throws: `ASRRefused` where it is no longer whole, or no trusted key signed it.
+    /// - Throws: `ASRRefused` if a file is missing or changed, or no trusted key signed it.
     public func installed(_ name: String, channel: String? = nil) throws -> ASRPulled? {
         let state = try State(contentsOf: stateFile)
         let digest = state.current[channel.map { "\(name)@\($0)" } ?? name]
