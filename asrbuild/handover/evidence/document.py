@@ -180,8 +180,8 @@ class Memory(Part):
 class Output(Part):
     """The probabilities (steps, classes) of one recording of the conformance kit.
 
-    They are float32, little-endian, row-major, in base64. ``samples``: the recording's number of
-    samples, and ``samples_sha256`` the digest of these int16 values.
+    They are float32, little-endian, row-major, in base64. ``steps`` counts the output's rows,
+    ``samples`` those of the recording; ``samples_sha256`` is the digest of these int16 values.
     """
 
     units: ComputeUnits

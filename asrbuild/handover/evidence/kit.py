@@ -19,7 +19,7 @@ from asrbuild.artifact.manifest import Manifest, with_function
 from asrbuild.artifact.named_files import package_path
 from asrbuild.base.disk import disk_errors, files_in, rename_directory
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.handover.app.kit import write_swift, write_vectors
+from asrbuild.handover.app.kit import check_kit, write_swift, write_vectors
 from asrbuild.handover.evidence.checks import operations
 from asrbuild.handover.evidence.document import package_digest
 from asrbuild.handover.report.environment import environment
@@ -52,13 +52,7 @@ def write_evidence_kit(
         raise AsrbuildError(
             "this folder exists already", file=directory, fix="name a folder that does not exist"
         )
-    if not manifest.schema_version.startswith("1."):
-        raise AsrbuildError(
-            f"an evidence kit measures packages with a manifest 1.x, this one has "
-            f"{manifest.schema_version}",
-            key="schema_version",
-            fix="measure it in the app; its outputs can be compared with `asrbuild run`",
-        )
+    check_kit(manifest)
     chosen = with_function(manifest, function or manifest.model.default_function)
     directory.parent.mkdir(parents=True, exist_ok=True)
     with (
@@ -73,7 +67,8 @@ def write_evidence_kit(
             (tests / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(TEMPLATES / TARGET / file, tests / file)
         _write_measured(tests / "measured", artifact, chosen)
-        shutil.copyfile(TEMPLATES / "measure.py", made / "measure.py")
+        for script in ("measure.py", "calls.py"):
+            shutil.copyfile(TEMPLATES / script, made / script)
         page = environment(TEMPLATES).get_template("README.md.j2").render(m=chosen)
         (made / "README.md").write_text(page, encoding="utf-8", newline="\n")
         rename_directory(made, directory)
@@ -100,12 +95,10 @@ def _write_measured(directory: Path, artifact: Path, manifest: Manifest) -> None
     write_vectors(directory / CONFORMANCE_KIT, artifact, manifest)
     functions = len(manifest.model.functions)
     name = manifest.model.default_function
-    probabilities = next(one for one in manifest.model.outputs if one.meaning == "probabilities")
     kit = {
         "format": FORMAT,
         "package_sha256": package_digest(package),
         "function": name,
-        "classes": probabilities.shape[-1].default,
         "ops": operations(package, name if functions > 1 else None),
     }
     text = json.dumps(kit, indent=1) + "\n"

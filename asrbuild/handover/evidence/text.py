@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from asrbuild.base.quantities import size_text
-from asrbuild.handover.evidence.document import Device, Document
+from asrbuild.handover.evidence.document import ComparedStep, Device, Document
 from asrbuild.handover.evidence.figures import planned_counts
 from asrbuild.handover.evidence.kept import Kept
 
@@ -28,8 +28,22 @@ def plan_text(document: Document, units: str) -> str:
 
 
 @dataclass(frozen=True)
+class StepRow:
+    """A step of the conformance kit on a device: the recording nearest to the limit, as text."""
+
+    step: str
+    measure: str
+    value: str
+    limit: str
+    recording: str
+
+
+@dataclass(frozen=True)
 class DeviceRow:
-    """The newest run of one device, system and set of units, as text for a table."""
+    """The newest run of one device, system and set of units, as text for a table.
+
+    ``steps`` is empty where the runner compared outputs alone.
+    """
 
     device: str
     system: str
@@ -37,8 +51,10 @@ class DeviceRow:
     planned: str
     timed: str
     loaded: str
+    memory: str
     measured: str
     signer: str
+    steps: tuple[StepRow, ...]
 
     @property
     def label(self) -> str:
@@ -61,11 +77,29 @@ def device_rows(evidence: Iterable[Kept]) -> list[DeviceRow]:
                 plan_text(document, row.units),
                 f"{row.p50_ms:.3g} ms per second of audio, 95 % within {row.p95_ms:.3g}",
                 f"{load.first_ms:.3g} ms (cache {load.cache})",
+                f"{size_text(document.memory.peak_bytes)} at most ({document.memory.counts})",
                 document.measured[:10],
                 one.signer,
+                tuple(step_rows(document, row.units)),
             )
             found.setdefault(made.label, made)
     return list(found.values())
+
+
+def step_rows(document: Document, units: str) -> Iterator[StepRow]:
+    """Each measure of each step with these units, in the order of the steps."""
+    worst: dict[tuple[str, str], ComparedStep] = {}
+    for one in document.conformance or ():
+        if one.units != units:
+            continue
+        before = worst.setdefault((one.step, one.measure), one)
+        least = one.measure == "argmax_agreement"
+        if one.value < before.value if least else one.value > before.value:
+            worst[one.step, one.measure] = one
+    for (step, measure), one in worst.items():
+        most = "at least" if measure == "argmax_agreement" else "at most"
+        limit = f"{most} {one.limit:.4g}"
+        yield StepRow(step, measure, f"{one.value:.4g}", limit, one.recording)
 
 
 def lines(one: Kept) -> Iterator[str]:
@@ -113,6 +147,12 @@ def lines(one: Kept) -> Iterator[str]:
         f"          {peak} at most; with the Neural Engine's memory: "
         f"{_yes(memory.counts_neural_engine)}"
     )
+    for row in document.statistics:
+        for step in step_rows(document, row.units):
+            yield (
+                f"step      {row.units}: {step.step}, {step.measure} {step.value} "
+                f"({step.limit}; {step.recording})"
+            )
     yield f"outputs   {len(document.outputs)}, all within the gates of the proof, words equal"
     for error in document.errors:
         yield f"error     {error}"

@@ -113,7 +113,7 @@ def page(
         recordings: by name; see ``comparisons``.
         fit: what is known of the package and the Neural Engine, see ``fit.page.report_rows``.
         devices: what devices measured: rows with device, system, units, planned, timed, loaded,
-            measured and signer as text.
+            memory, measured, signer and steps as text.
         sounds: recording -> the beginning of it as a WAV file, to play.
     """
     proof = manifest.verification

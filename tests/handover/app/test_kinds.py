@@ -9,15 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from asrbuild.artifact.layout import CONFORMANCE_KIT
 from asrbuild.artifact.reading import read_manifest
-from asrbuild.base.errors import AsrbuildError
 from asrbuild.handover.app.checking import PLAYED_BACK, check_kit
-from asrbuild.handover.evidence.checks import check_conformance
-from asrbuild.handover.evidence.document import read_document
-from asrbuild.handover.evidence.kept import check_file
-from asrbuild.handover.ship.signing.keys import Signer, new_key
+from asrbuild.handover.ship.signing.keys import new_key
 from tests.handover.app import interface
+from tests.handover.app.evidence import check_evidence
 from tests.handover.app.package import OF_KIND, Built, needs_swift
 from tests.handover.app.stand_in import serving
 
@@ -67,42 +63,6 @@ def test_swift_transcribes_with_every_kind_of_package(
     assert all((state is not None) == (kind == "stateful") for state in states)
     # Four recordings, each four times: a new state for each run, or none.
     assert len(set(states)) > 4 if kind == "stateful" else set(states) == {None}
-
-
-def check_evidence(file: Path, artifact: Path, signer: Signer) -> None:
-    """Checks the device test's file: changed, or signed by another key, it is refused."""
-    found = check_file(file, artifact, signer.trust)
-    document = found.document
-    assert (found.signer, document.runner.name) == ("iphone", "ASRConformance")
-    assert document.conformance is not None
-    assert {one.step for one in document.conformance} >= {"mfcc", "calls", "probabilities", "text"}
-    with pytest.raises(AsrbuildError, match="no signer that is trusted here"):
-        check_file(file, artifact, {})
-    with pytest.raises(AsrbuildError, match="it was added before"):
-        check_file(file, artifact, signer.trust, [document])
-    whole = json.loads(document.payload)
-    rows = whole["conformance"]
-    (at,) = [
-        i
-        for i, one in enumerate(rows)
-        if one["units"] == "ALL"
-        and (one["recording"], one["step"], one["measure"])
-        == ("reference", "probabilities", "max_abs_error")
-    ]
-    for change, message in (
-        ({"value": rows[at]["value"] + 1e-3}, "states an error of"),
-        ({"value": 0.5, "passed": False}, "probabilities of reference with ALL fails"),
-        ({"limit": 1.0}, "judged by another limit"),
-        ({"passed": False}, "judged by another limit"),
-        ({"measure": "luck"}, "its steps are not those of the kit"),
-    ):
-        changed = [row | change if i == at else row for i, row in enumerate(rows)]
-        with pytest.raises(AsrbuildError, match=message):
-            check_conformance(
-                read_document(json.dumps(whole | {"conformance": changed}).encode(), file),
-                artifact / CONFORMANCE_KIT,
-                json.loads((artifact / CONFORMANCE_KIT / "steps.json").read_text()),
-            )
 
 
 def test_every_public_symbol_is_described_and_none_is_removed(built: Built) -> None:

@@ -20,7 +20,9 @@ from asrbuild.artifact.reading import read_manifest
 from asrbuild.artifact.runtime import transcribe
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.handover.app.kit import write_folder
+from asrbuild.handover.ship.signing.keys import new_key
 from asrbuild.speech.audio import read_audio
+from tests.handover.app.evidence import check_evidence, check_report
 from tests.handover.app.package import OF_NETWORK, Built, asrkit, needs_swift
 from tests.handover.app.stand_in import serving
 from tests.paths import DEMO
@@ -34,6 +36,8 @@ NETWORKS = {
     "conv in the app": ("fbank_kaldi", "characters", "log_probabilities"),
     "conv in the package": ("fbank_kaldi", "characters", "log_probabilities"),
 }
+#: Networks whose evidence is written and read: a stream with states, and whole utterances.
+EVIDENCE = ("streaming", "quartznet")
 
 
 @needs_swift
@@ -48,8 +52,11 @@ def test_swift_gives_the_transcripts_of_python(
     sound = DEMO / "second.wav"
     expected = transcribe(artifact, read_audio(sound, 16_000)).hypotheses[0]
     assert expected.words
-    with serving(artifact, manifest, pipes) as asked:
-        built.test(artifact, OF_NETWORK, ASRKIT_RESULTS=str(results), ASRKIT_EXECUTOR=str(pipes))
+    signer = new_key("iphone", tmp_path / "config")
+    key = {"ASRKIT_KEY_ID": signer.keyid} if name in EVIDENCE else {}
+    env = key | {"ASRKIT_RESULTS": str(results), "ASRKIT_EXECUTOR": str(pipes)}
+    with serving(artifact, manifest, pipes, signer) as asked:
+        built.test(artifact, OF_NETWORK, **env)
         asked.clear()
         options = ("--artifact", artifact, "--format", "json")
         done = asrkit(built, "transcribe", sound, *options, ASRKIT_EXECUTOR=str(pipes))
@@ -66,6 +73,10 @@ def test_swift_gives_the_transcripts_of_python(
         [sys.executable, checker, results], capture_output=True, text=True, check=False
     )
     assert checked.returncode == 0, checked.stdout
+    if key and sys.platform != "darwin":
+        check_evidence(results / "evidence.json", artifact, signer)
+        if name == "streaming":
+            check_report(results / "evidence.json", artifact, tmp_path / "config", tmp_path)
 
 
 def changed(manifest: Any, change: str) -> Manifest:

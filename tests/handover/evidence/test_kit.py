@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import base64
 import json
 import re
 import subprocess
@@ -19,6 +20,7 @@ from asrbuild.base.errors import AsrbuildError
 from asrbuild.handover.app.checking import check_syntax
 from asrbuild.handover.evidence.kept import check_file
 from asrbuild.handover.evidence.kit import write_evidence_kit
+from tests.acceptance.shared import Sweep
 from tests.handover.evidence.making import run_kit
 from tests.proof import building
 
@@ -99,6 +101,32 @@ def test_a_neural_network_is_measured(tmp_path: Path) -> None:
     assert not plan.added
 
 
+@pytest.mark.parametrize("name", ["streaming", "quartznet", "silero"])
+def test_other_networks_are_measured(sweep: Sweep, name: str, tmp_path: Path) -> None:
+    """States, whole utterances, and samples with trimmed context: manifests 2.0."""
+    artifact = sweep.artifact(name, "static")
+    manifest = read_manifest(artifact)
+    assert manifest.schema_version == "2.0"
+    kit, out = tmp_path / "kit", tmp_path / "evidence.json"
+    write_evidence_kit(kit, artifact, manifest)
+    code, report = run_kit(kit, out, "--units", "CPU_ONLY")
+    assert code == 0, report
+    document = check_file(out, artifact, {}).document
+    assert {one.recording for one in document.outputs} >= {"reference", "too_short"}
+    damaged = json.loads(out.read_text())
+    (at,) = [
+        i
+        for i, one in enumerate(damaged["outputs"])
+        if one["recording"] == damaged["timed_recording"]
+    ]
+    one = damaged["outputs"][at]
+    rows = np.frombuffer(base64.b64decode(one["probabilities"]), "<f4").reshape(one["steps"], -1)
+    one["probabilities"] = base64.b64encode(np.roll(rows, 1, axis=-1).tobytes()).decode()
+    out.write_text(json.dumps(damaged))
+    with pytest.raises(AsrbuildError, match=r"the words of \w+ with|fails the gate"):
+        check_file(out, artifact, {})
+
+
 def test_wrong_outputs_are_reported_on_the_mac(kit: Path, tmp_path: Path) -> None:
     """The conformance kit's checker reports them before the file is sent."""
     expected = next((kit / "ASRKit").rglob("reference/probabilities.npy"))
@@ -120,13 +148,17 @@ def test_the_kit_reports_why_it_cannot_measure(kit: Path, tmp_path: Path) -> Non
     assert done.returncode == 2
     assert "there are no units NPU" in done.stderr
     # The interpreter of a Mac may be 3.9 and has no asrbuild.
-    tree = ast.parse(script.read_text(), feature_version=(3, 9))
+    code = script.read_text() + script.with_name("calls.py").read_text()
+    tree = ast.parse(
+        code.replace("from __future__ import annotations\n", ""), feature_version=(3, 9)
+    )
     names = {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
     names |= {str(n.module) for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
     assert not any(name.startswith("asrbuild") for name in names)
     assert {name.split(".")[0] for name in names} - set(sys.stdlib_module_names) == {
         "numpy",
         "coremltools",
+        "calls",
     }
     package = next((kit / "ASRKit").rglob("weight.bin"))
     kept = package.read_bytes()

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from calls import Runner, Vectors
 
 HERE = Path(__file__).resolve().parent
 MEASURED = HERE / "ASRKit" / "Tests" / "ASRKitEvidence" / "measured"
@@ -113,42 +114,6 @@ def package_digest(package: Path) -> str:
     )
     lines = (f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {name}\n" for name, file in named)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
-class Runner:
-    """The package, loaded by Core ML for one set of units."""
-
-    def __init__(self, model: Any, function: dict[str, Any], state: list[dict[str, Any]]) -> None:
-        self.model = model
-        self.function = function
-        self.pairs = [pair for pair in state if pair["kind"] == "explicit"]
-        self.stateful = any(pair["kind"] == "stateful" for pair in state)
-
-    def run(self, recording: dict[str, Any], windows: Any) -> tuple[list[float], Any]:
-        """One pass of a recording: milliseconds of each call, and its rows (steps, classes)."""
-        inputs = {one["meaning"]: one for one in self.function["inputs"]}
-        outputs = {one["meaning"]: one for one in self.function["outputs"]}
-        classes = outputs["probabilities"]["shape"][-1]["default"]
-        carried = {p["input"]: np.zeros(p["shape"], np.float32) for p in self.pairs}
-        kept = self.model.make_state() if self.stateful else None
-        times, rows = [], [np.zeros((0, classes), np.float32)]
-        for call in recording["calls"]:
-            padded = np.zeros((1, call["size"], *windows.shape[1:]), np.float32)
-            padded[0, : call["steps"]] = windows[call["first"] : call["first"] + call["steps"]]
-            data = {inputs["features"]["name"]: padded, **carried}
-            if "step_count" in inputs:
-                count = inputs["step_count"]
-                shape = [axis["default"] for axis in count["shape"]]
-                data[count["name"]] = np.full(shape, call["steps"], count["dtype"])
-            start = time.perf_counter()
-            answer = self.model.predict(data, kept) if self.stateful else self.model.predict(data)
-            times.append(1000 * (time.perf_counter() - start))
-            for pair in self.pairs:
-                value = np.asarray(answer[pair["output"]], np.float32)
-                carried[pair["input"]] = value.reshape(pair["shape"])
-            found = np.asarray(answer[outputs["probabilities"]["name"]], np.float32)
-            rows.append(found.reshape(call["size"], classes)[: call["steps"]])
-        return times, np.concatenate(rows)
 
 
 def load(compiled: str, units: str, function: str | None, hints: dict[str, Any]) -> Any:
@@ -323,7 +288,7 @@ def measure(choices: argparse.Namespace) -> dict[str, Any]:
         except Exception as error:  # what Core ML refuses is a finding
             errors.append(f"loading with {units} failed: {error}"[:2000])
             continue
-        runners[units] = Runner(model, function, manifest["state"])
+        runners[units] = Runner(model, manifest, function)
         cache = "cleared" if choices.cache_cleared else "unknown"
         loads.append({"units": units, "first_ms": first, "cache": cache, "again_ms": []})
     for row in loads:
@@ -339,15 +304,12 @@ def measure(choices: argparse.Namespace) -> dict[str, Any]:
         say(f"asking for the plan with {units}")
         plans.append(read_plan(compiled, units, kit["function"], [op[1] for op in kit["ops"]]))
 
-    windows = {
-        one["name"]: np.load(MEASURED / "conformance" / one["name"] / "windows.npy")
-        for one in book["recordings"]
-    }
+    vectors = {one["name"]: Vectors(MEASURED, one, book, manifest) for one in book["recordings"]}
     outputs = []
     for units, runner in runners.items():
         say(f"running the recordings with {units}")
         for recording in book["recordings"]:
-            _, rows = runner.run(recording, windows[recording["name"]])
+            _, rows = runner.run(vectors[recording["name"]])
             outputs.append(
                 {
                     "units": units,
@@ -370,7 +332,7 @@ def measure(choices: argparse.Namespace) -> dict[str, Any]:
         turn = number % len(order)
         for units in order[turn:] + order[:turn]:
             at = time.perf_counter() - start
-            times, _ = runners[units].run(longest, windows[longest["name"]])
+            times, _ = runners[units].run(vectors[longest["name"]])
             passes.append({"units": units, "at_s": at, "calls_ms": times})
     peak = footprint()
     audio_s = longest["samples"] / manifest["audio"]["sample_rate"]
