@@ -10,7 +10,7 @@ in the executor), ``features.py`` (features in Swift), ``fit.py`` (rules against
 assets), which needs ``asrbuild coreai install``, and ``models.py`` and ``cells.py`` (models of
 other architectures; their sweep over shapes and formats), which fetch some from the package index.
 With Swift: ``swift_decoding.py`` (beam search), ``app_kit_hour.py`` (an hour in small pieces) and
-``app_kit.py`` (faults that the kit's tests find). ``compare.py`` runs two checkouts in turns:
+``app_kit`` (faults that the kit's tests find). ``compare.py`` runs two checkouts in turns:
 start-up, a build with nothing to do, a cold build and a sweep.
 """
 

@@ -101,6 +101,14 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
 
 
 @pytest.fixture(scope="session")
+def of_samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """DeepSpeech with its front end in the package, built once."""
+    from tests.acceptance.shared import deepspeech_of_samples
+
+    return deepspeech_of_samples(tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
 def conv(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The second demo model by the place of its front end, built once."""
     from tests.acceptance.shared import demo_conv

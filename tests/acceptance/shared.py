@@ -77,6 +77,20 @@ def network_sweep(factory: pytest.TempPathFactory) -> Sweep:
     return Sweep(folder, Finished(*json.loads((folder / "done.json").read_text())), cells)
 
 
+def deepspeech_of_samples(factory: pytest.TempPathFactory) -> Path:
+    """DeepSpeech with its front end in the package, in calls of 16 rows, proven on every length."""
+
+    def make(folder: Path) -> None:
+        done = run_asrbuild(
+            "model=static", "features.place=package", "verify.inputs=[sample,silence]", cwd=folder
+        )
+        assert done.code == 0, done.err
+
+    folder = once(factory, "deepspeech-of-samples", make)
+    (found,) = (folder / "artifacts").glob("demo-static-mlprogram-features-package-*/1*")
+    return found
+
+
 def demo_conv(factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The second demo model by the place of its front end: calls of 16 rows."""
 

@@ -10,24 +10,12 @@ import pytest
 from asrbuild.artifact.reading import read_manifest
 from asrbuild.artifact.runtime import Utterance, open_artifact
 from asrbuild.speech.audio import read_audio
-from tests.acceptance.conftest import run_asrbuild, run_here
+from tests.acceptance.conftest import run_here
 from tests.paths import DEMO, SAMPLE_TEXT
 
 
-@pytest.fixture(scope="module")
-def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An artifact with calls of 16 rows, proven on every length."""
-    folder = tmp_path_factory.mktemp("front_end")
-    done = run_asrbuild(
-        "model=static", "features.place=package", "verify.inputs=[sample,silence]", cwd=folder
-    )
-    assert done.code == 0, done.err
-    (found,) = (folder / "artifacts").glob("demo-static-mlprogram-features-package-*/1*")
-    return found
-
-
-def test_the_proof_is_of_samples(artifact: Path) -> None:
-    manifest = read_manifest(artifact)
+def test_the_proof_is_of_samples(of_samples: Path) -> None:
+    manifest = read_manifest(of_samples)
     assert manifest.schema_version == "2.0"
     assert (manifest.features.kind, manifest.features.place) == ("mfcc_tf", "package")
     inputs = {tensor.name: tensor for tensor in manifest.model.inputs}
@@ -41,10 +29,10 @@ def test_the_proof_is_of_samples(artifact: Path) -> None:
     assert {m.input for m in logits} >= {"sample", "silence", "steps_11071", "steps_11073"}
 
 
-def test_words_are_written_while_samples_arrive_in_pieces_of_any_size(artifact: Path) -> None:
+def test_words_are_written_while_samples_arrive_in_pieces_of_any_size(of_samples: Path) -> None:
     samples = read_audio(DEMO / "sample.wav", 16_000)
     partial: list[str] = []
-    with open_artifact(artifact) as transcriber:
+    with open_artifact(of_samples) as transcriber:
         utterance = Utterance(transcriber, partial.append)
         for piece in np.split(samples, [100, 101, 5_000, 60_000, 60_001, 150_000]):
             utterance.push(piece)

@@ -75,7 +75,10 @@ def built(tmp_path_factory: pytest.TempPathFactory, artifacts: dict[str, Path]) 
 
 @pytest.fixture(scope="session")
 def networks(
-    tmp_path_factory: pytest.TempPathFactory, sweep: Sweep, conv: dict[str, Path]
+    tmp_path_factory: pytest.TempPathFactory,
+    sweep: Sweep,
+    conv: dict[str, Path],
+    of_samples: Path,
 ) -> dict[str, Path]:
     """Artifacts with a manifest 2.0, as they were published."""
     short = {"second": to_int16(read_audio(DEMO / "second.wav", 16_000))}
@@ -87,6 +90,7 @@ def networks(
         "silero": sweep.artifact("silero", "static"),
         "streaming": sweep.artifact("streaming", "static"),
         "quartznet": sweep.artifact("quartznet", "static"),
+        "deepspeech in the package": of_samples,
         "conv in the app": conv["app"],
         "conv in the package": conv["package"],
     }

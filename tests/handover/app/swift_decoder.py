@@ -47,6 +47,8 @@ FOREIGN = Vocabulary(
     ("<pad>", "<unk>", *"etaoinshrdlcumwfgypbvk'xjqz", "|"), "characters", 0, 29, frozenset({1})
 )
 Case = dict[str, Any]
+#: Decodes the cases that ``Tool.write`` wrote; a line of JSON for each.
+DECODE = ("swift", "run", "-c", "release", "--skip-build", "decode", "cases.json", "rows.f32")
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,15 @@ class Tool:
 
     def decode(self, cases: list[Case], tokens: tuple[Any, ...] = (), manifests: Any = ()) -> Any:
         """Decodes cases, whose rows are the array ``p``; returns the answers."""
+        self.write(cases, tokens, manifests)
+        done = self.run(*DECODE)
+        assert done.returncode == 0, done.stderr[-2000:]
+        answers = [json.loads(line) for line in done.stdout.splitlines()]
+        assert len(answers) == len(cases)
+        return answers
+
+    def write(self, cases: list[Case], tokens: tuple[Any, ...], manifests: Any = ()) -> None:
+        """Writes cases as files of the program."""
         book, start = [], 0
         for case in cases:
             rows = case["p"]
@@ -68,15 +79,10 @@ class Tool:
         written = {"tokens": [_labels(each) for each in tokens], "cases": book}
         written["manifests"] = [json.dumps(manifest) for manifest in manifests]
         (self.package / "cases.json").write_text(json.dumps(written))
-        done = self.run("run", "--skip-build", "decode", "cases.json", "rows.f32")
-        assert done.returncode == 0, done.stderr[-2000:]
-        answers = [json.loads(line) for line in done.stdout.splitlines()]
-        assert len(answers) == len(cases)
-        return answers
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            ["swift", command[0], "-c", "release", *command[1:]],
+            command,
             capture_output=True,
             text=True,
             check=False,
@@ -114,7 +120,7 @@ def build_tool(package: Path, change: Callable[[Path], object] = lambda _: None)
     shutil.copytree(HERE / "decoding", package / "Sources" / "decode")
     (package / "Package.swift").write_text(PACKAGE)
     made = Tool(package)
-    done = made.run("build")
+    done = made.run("swift", "build", "-c", "release")
     assert done.returncode == 0, done.stdout + done.stderr
     return made
 

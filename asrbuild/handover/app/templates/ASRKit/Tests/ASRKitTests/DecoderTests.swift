@@ -83,6 +83,31 @@ final class DecoderTests: XCTestCase {
         }
     }
 
+    func testOutputsBecomeProbabilities() throws {
+        let third = log(Float(1) / 3)
+        let cases: [(ASRManifest.Tensor.Meaning, [Float], [Float])] = [
+            (.probabilities, [0.25, 0.75], [0.25, 0.75]),
+            (.logProbabilities, [third, third, third], [1 / 3, 1 / 3, 1 / 3]),
+            (.logits, [0, log(3)], [0.25, 0.75]),
+            // Exponentials of these are infinite.
+            (.logits, [1001.0986, 1000], [0.75, 0.25]),
+            (.logits, [-1000, -1000], [0.5, 0.5]),
+            // One number is a class against all else.
+            (.probabilities, [0.25], [0.25, 0.75]),
+            (.logProbabilities, [log(0.25)], [0.25, 0.75]),
+            (.logits, [log(3)], [0.75, 0.25]),
+            (.logits, [1000], [1, 0]),
+        ]
+        for (meaning, given, expected) in cases {
+            let found = try ASRRows(width: given.count, values: given).probabilities(from: meaning)
+            XCTAssertEqual(found.width, expected.count)
+            XCTAssertLessThan(largestError(found.values, expected), 1e-4, "\(meaning) \(given)")
+        }
+        let even = ASRRows(width: 2, values: [-0.1, -0.1])
+        XCTAssertThrowsError(try even.probabilities(from: .logProbabilities))
+        XCTAssertThrowsError(try even.probabilities(from: .state))
+    }
+
     func testTheFirstOfEqualClassesIsTaken() throws {
         let manifest = try Artifact().spelling([" ", "a", "b"])
         var decoder = try ASRDecoder(.greedy, manifest)

@@ -1,3 +1,4 @@
+import Foundation
 import XCTest
 
 @testable import ASRConformance
@@ -63,6 +64,15 @@ final class StreamingTests: XCTestCase {
             let made = await replay.made
             XCTAssertEqual(made, recording.calls.count)
         }
+    }
+
+    func testRowsOfACallFollowTheManifest() throws {
+        var manifest = try Artifact().plain
+        XCTAssertEqual([0, 1, 16].map(RowCount(manifest).of), [0, 1, 16])
+        let rule = #"{"steps": 3, "add": -4, "most": 5, "row_ms": 30}"#
+        manifest.rows = try JSONDecoder().decode(ASRManifest.RowRule.self, from: Data(rule.utf8))
+        let counts = [0, 4, 6, 7, 9, 10, 18, 19, 22, 100].map(RowCount(manifest).of)
+        XCTAssertEqual(counts, [0, 0, 0, 1, 1, 2, 4, 5, 5, 5])
     }
 
     func testOutputsOfAnotherSizeAreRefused() async throws {

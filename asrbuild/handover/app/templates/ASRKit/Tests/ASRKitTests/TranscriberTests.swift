@@ -28,7 +28,23 @@ final class TranscriberTests: XCTestCase {
             XCTAssertTrue(0 <= decoding.longest && decoding.longest <= decoding.seconds)
             XCTAssertTrue(found.text.hasPrefix(partial), "'\(partial)' of '\(found.text)'")
             try expect(found, recording, times: 1e-9, confidence: 1e-6)
+            let shares = Shares()
+            let whole = try await ASRTranscriber(
+                manifest: artifact.manifest, model: artifact.replay(recording), decoder: .greedy
+            ).transcribe(samples) { shares.add($0) }
+            XCTAssertEqual(whole, found)
+            XCTAssertEqual(shares.all, shares.all.sorted())
+            XCTAssertEqual(shares.all.last, samples.isEmpty ? nil : 1)
         }
+    }
+
+    private final class Shares: @unchecked Sendable {
+        private let lock = NSLock()
+        private var given: [Double] = []
+
+        var all: [Double] { lock.withLock { given } }
+
+        func add(_ share: Double) { lock.withLock { given.append(share) } }
     }
 
     /// Writes this runtime's results on the kit to the folder `ASRKIT_RESULTS`, for `check.py`.
