@@ -11,7 +11,7 @@ import re
 import shutil
 import tempfile
 import wave
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -104,8 +104,7 @@ def write_kit(
     kit = directory / CONFORMANCE_KIT
     names = write_vectors(kit, artifact, manifest, recordings, package)
     write_swift(directory / SWIFT_KIT)
-    text = _render("README.md.j2", manifest, recordings=names)
-    (directory / README).write_text(text, encoding="utf-8", newline="\n")
+    (directory / README).write_text(readme(manifest, names), encoding="utf-8", newline="\n")
 
 
 def write_vectors(
@@ -216,7 +215,10 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split("."))
 
 
-def _render(template: str, manifest: Manifest, **more: object) -> str:
+def readme(manifest: Manifest, recordings: Sequence[str]) -> str:
+    """The README of an artifact; ``recordings``: the names of its conformance kit's."""
     made = environment(TEMPLATES)
     made.filters["feeding"] = feeding_text
-    return made.get_template(template).render(m=manifest, systems=minimum_systems(manifest), **more)
+    return made.get_template("README.md.j2").render(
+        m=manifest, systems=minimum_systems(manifest), recordings=recordings
+    )

@@ -10,7 +10,10 @@ let products: [Product] = [
         name: "Dictation", targets: ["Dictation"], bundleIdentifier: "org.example.dictation",
         displayVersion: "1.0", bundleVersion: "1", supportedDeviceFamilies: [.phone, .pad],
         supportedInterfaceOrientations: [.portrait, .landscapeLeft, .landscapeRight],
-        capabilities: [.microphone(purposeString: "Dictation writes what you say. Nothing leaves the device.")]
+        capabilities: [
+            .microphone(purposeString: "Dictation writes what you say. Nothing leaves the device."),
+            .outgoingNetworkConnections(),
+        ]
     )
 ]
 #else
@@ -20,12 +23,15 @@ let products: [Product] = [.executable(name: "Dictation", targets: ["Dictation"]
 
 let package = Package(
     name: "Dictation",
-    platforms: [.iOS("16.0"), .macOS("13.0")],
+    platforms: [.iOS("15.0"), .macOS("12.0")],
     products: products,
     dependencies: [.package(path: "../ASRKit")],
     targets: [
         .executableTarget(
-            name: "Dictation", dependencies: [.product(name: "ASRKit", package: "ASRKit")],
+            name: "Dictation",
+            dependencies: [
+                .product(name: "ASRKit", package: "ASRKit"), .product(name: "ASRDelivery", package: "ASRKit"),
+            ],
             resources: [.copy("Resources"), .copy("PrivacyInfo.xcprivacy")]
         )
     ]

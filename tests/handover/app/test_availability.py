@@ -7,16 +7,22 @@ length. Core ML, AVFoundation and Foundation are transcribed in ``apple_interfac
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from asrbuild.handover.app.kit import MADE, TEMPLATES
+from asrbuild.artifact.manifest import Manifest
+from asrbuild.handover.app.kit import MADE, TEMPLATES, readme
 from asrbuild.handover.app.swift import manifest_swift
+from tests.handover.app import documents
+from tests.manifests import MANIFEST
 from tests.paths import ROOT
 
 pytestmark = [
@@ -32,6 +38,8 @@ TARGETS = {
 FRAMEWORKS = ("Foundation", "CryptoKit", "CoreML", "CoreAI", "AVFoundation")
 #: The checked modules of the kit, each after those that it imports.
 MODULES = ("ASRCore", "ASRSession", "ASRDelivery", "ASRAudio", "ASRCoreML", "ASRConformance")
+#: The file that Swift's package manager generates from a target's resources.
+MODULE = "import Foundation\nextension Bundle { static let module = Bundle.main }\n"
 MODEL = "CoreMLModel.swift"
 OUTLINES = "-experimental-skip-non-inlinable-function-bodies"
 
@@ -155,9 +163,45 @@ def checker(tmp_path_factory: pytest.TempPathFactory) -> Checker:
     return Checker(folder, sources)
 
 
-@pytest.mark.parametrize("version", [15, 18, 27])
-def test_every_interface_exists_or_is_guarded_on_ios(checker: Checker, version: int) -> None:
-    found = checker.errors(f"arm64-apple-ios{version}.0", outlines=version == 18)
+def sample_app(folder: Path) -> Path:
+    """The sources of the app in examples/dictation."""
+    sources = folder / "Dictation"
+    shutil.copytree(ROOT / "examples/dictation/Dictation.swiftpm/Sources/Dictation", sources)
+    (sources / "Module.swift").write_text(MODULE)
+    return sources
+
+
+def documented(folder: Path, change: Callable[[dict[str, Any]], object]) -> Path:
+    """The Swift code of the README of an artifact, and of the page about apps."""
+    fields = copy.deepcopy(MANIFEST)
+    change(fields)
+    manifest = Manifest.model_validate_json(json.dumps(fields))
+    code = documents.readme_code(readme(manifest, ["reference"]))
+    folder.mkdir()
+    for name in ("listen", "fetch", "prove"):
+        (folder / f"{name}.swift").write_text(code[name])
+    (folder / "page.swift").write_text(documents.page_code(manifest.name))
+    (folder / "Module.swift").write_text(MODULE)
+    return folder
+
+
+SCORED = {"scorer": {"path": "a.scorer", "sha256": "00" * 32, "lm_alpha": 0.9, "lm_beta": 1.2}}
+#: System -> the change of a manifest, whose README is checked for it.
+READMES: dict[int, Callable[[dict[str, Any]], object]] = {
+    15: lambda _: None,
+    18: lambda fields: fields["decoder"].update(SCORED),
+    27: lambda fields: fields["model"].update(format="aimodel"),
+}
+
+
+@pytest.mark.parametrize("version", READMES)
+def test_every_interface_exists_or_is_guarded_on_ios(
+    checker: Checker, version: int, tmp_path: Path
+) -> None:
+    triple = f"arm64-apple-ios{version}.0"
+    found = checker.errors(triple, outlines=version == 18)
+    assert checker.app_errors(triple, sample_app(tmp_path)) == []
+    assert checker.app_errors(triple, documented(tmp_path / "code", READMES[version])) == []
     # Earlier systems require these functions, which have no other names.
     deprecated = ["requestRecordPermission"] * (version >= 17) + ["compileModel(at:)"] * (
         version >= 27
@@ -170,31 +214,25 @@ def test_every_interface_exists_or_is_guarded_on_ios(checker: Checker, version: 
 
 #: Faults of the app in examples/dictation: correct text, wrong text, and the message.
 APP_FAULTS = {
-    None: ("", "", ""),
     "state": ("Text(dictation.partial)", "Text(dictation.parts)", "has no member 'parts'"),
     "actor": ("for try await event", "for try event", "to conform to 'Sequence'"),
     "rate": (".pieces(at: rate)", ".pieces(at: 16_000.5)", "cannot convert value of type 'Double'"),
+    "channel": ("channel: delivery.channel, from", "at: delivery.channel, from", "extra argument"),
 }
 
 
 @pytest.mark.parametrize("fault", APP_FAULTS)
-def test_the_sample_app_fits_the_kit(checker: Checker, fault: str | None, tmp_path: Path) -> None:
-    sources = tmp_path / "Dictation"
-    shutil.copytree(ROOT / "examples/dictation/Dictation.swiftpm/Sources/Dictation", sources)
-    # Swift's package manager generates this from the target's resources.
-    (sources / "Module.swift").write_text(
-        "import Foundation\nextension Bundle { static let module = Bundle.main }\n"
-    )
-    right, wrong, message = APP_FAULTS[fault]
-    for file in sources.glob("*.swift"):
-        file.write_text(file.read_text().replace(right, wrong) if right else file.read_text())
+def test_a_fault_of_the_sample_app_is_an_error(
+    checker: Checker, fault: str, tmp_path: Path
+) -> None:
+    sources, (right, wrong, message) = sample_app(tmp_path), APP_FAULTS[fault]
+    code = {file: file.read_text() for file in sources.glob("*.swift")}
+    (changed,) = (file for file, text in code.items() if right in text)
+    changed.write_text(code[changed].replace(right, wrong))
     triple = "arm64-apple-ios18.0"
     checker.errors(triple, outlines=True)
     found = checker.app_errors(triple, sources)
-    if fault is None:
-        assert found == []
-    else:
-        assert any(message in line for line in found), found
+    assert any(message in line for line in found), found
 
 
 def test_every_interface_exists_or_is_guarded_on_macos(checker: Checker) -> None:

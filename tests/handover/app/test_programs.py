@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import plistlib
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from asrbuild.artifact.layout import CONFORMANCE_KIT
 from asrbuild.artifact.reading import read_manifest
+from asrbuild.artifact.runtime import transcribe
+from asrbuild.base.digest import tree_digests
+from asrbuild.base.errors import AsrbuildError
 from asrbuild.handover.app.checking import check_syntax
+from asrbuild.handover.evidence.kept import check_file
+from asrbuild.handover.ship.evidence import unseal
+from asrbuild.handover.ship.push import ship
+from asrbuild.handover.ship.remotes.address import open_remote
+from asrbuild.handover.ship.signing.keys import new_key
+from asrbuild.handover.ship.signing.trust import read_trust
+from asrbuild.speech.audio import read_audio
 from tests.acceptance.conftest import run_asrbuild
+from tests.handover.app import documents
 from tests.handover.app.package import Built, needs_swift
 from tests.handover.app.stand_in import serving
+from tests.handover.ship.conftest import Quiet, serving as remote_server
+from tests.handover.ship.making import CONTENT, make_artifact
 from tests.paths import ROOT
 
 pytestmark = needs_swift
@@ -26,8 +43,11 @@ def test_the_sample_app_is_made_from_an_artifact(
 ) -> None:
     example = ROOT / "examples" / "dictation"
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    new_key("publisher", tmp_path / "config")
+    key = tmp_path / "config" / "keys" / "publisher.pub"
+    delivery = ["https://models.example.com/asr", key, "beta"]
     done = subprocess.run(
-        ["bash", example / "run.sh", artifacts["whole"], "app"],
+        ["bash", example / "run.sh", artifacts["whole"], "app", *delivery],
         cwd=tmp_path,
         env=os.environ | {"PATH": path},
         capture_output=True,
@@ -41,6 +61,10 @@ def test_the_sample_app_is_made_from_an_artifact(
     assert copied == (artifacts["whole"] / "manifest.json").read_bytes()
     assert (resources / "speech.mlpackage" / "Manifest.json").is_file()
     assert (tmp_path / "app" / "ASRKit" / "Package.swift").is_file()
+    assert (resources / "publisher.pub").read_bytes() == key.read_bytes()
+    settings = json.loads((resources / "delivery.json").read_text())
+    name = read_manifest(artifacts["whole"]).name
+    assert settings == {"name": name, "channel": "beta", "address": delivery[0]}
     syntax = check_syntax(app)
     assert syntax.passed, syntax.detail
     privacy = plistlib.loads((app / "Sources/Dictation/PrivacyInfo.xcprivacy").read_bytes())
@@ -59,52 +83,176 @@ def test_the_sample_app_is_made_from_an_artifact(
     }
     rights = plistlib.loads((example / "Dictation.entitlements").read_bytes())
     assert rights["com.apple.security.device.audio-input"] is True
+    assert rights["com.apple.security.network.client"] is True
     assert "NSMicrophoneUsageDescription" in plistlib.loads((example / "Info.plist").read_bytes())
 
 
-def test_a_package_written_from_the_readme_transcribes_with_two_artifacts(
-    built: Built, artifacts: dict[str, Path], tmp_path: Path
-) -> None:
-    """The README's commands and code, and the data and program of a second artifact."""
-    listen = tmp_path / "Listen"
-    for kind in ("explicit", "stateful"):
+#: No server has this address.
+CLOSED = "http://127.0.0.1:9"
+#: Programs with the code of the README and of the page about apps, and their libraries.
+FETCH = """import ASRKit
+import Foundation
+
+@main
+struct Fetch {
+    static func main() async throws {
+        let given = CommandLine.arguments
+        let sound = try ASRWaveFile(contentsOf: URL(fileURLWithPath: given[1]))
+        for first in stride(from: 2, to: given.count, by: 2) {
+            let address = URL(string: given[first])!
+            let publisher = try String(contentsOfFile: given[first + 1], encoding: .utf8)
+            do {
+                let transcriber = try await fetchedTranscriber(from: address, publisher: publisher)
+                let pieces = sound.pieces(at: 16_000, seconds: 0.1)
+                for try await event in ASRRecognizer({ transcriber }).events(of: pieces) {
+                    if case .final(let transcript) = event { print("text:", transcript.text) }
+                }
+                let artifact = try await pulledArtifact(from: address, publisher: publisher)
+                print("pulled:", artifact.folder.path)
+            } catch {
+                print("failed:", error)
+            }
+        }
+    }
+}
+"""
+#: What the sample app's model does at the start of the app.
+SAMPLE = """import ASRKit
+import Foundation
+
+@main
+struct Sample {
+    static func main() async throws {
+        let given = CommandLine.arguments.map { URL(fileURLWithPath: $0) }
+        for first in stride(from: 1, to: given.count, by: 2) {
+            let source = try SpeechModel(resources: given[first], folder: given[first + 1])
+            print("local:", try await source.local()?.manifest.version ?? "none")
+            do {
+                let newest = try await source.newest { share in print("share:", share) }
+                print("newest:", newest?.manifest.version ?? "none")
+                try await source.cleanUp()
+            } catch {
+                print("failed:", error)
+            }
+        }
+    }
+}
+"""
+PROVE = """import ASRConformance
+import Foundation
+
+@main
+struct Prove {
+    static func main() async throws { print(try await proveOnThisDevice().path) }
+}
+
+#if !canImport(CryptoKit)
+/// The device's key, which CryptoKit has on Apple systems: the program that answers signs.
+struct ASRDeviceKey: ASRSigner {
+    let keyID = ProcessInfo.processInfo.environment["ASRKIT_KEY_ID"]!
+    let pipes = ProcessInfo.processInfo.environment["ASRKIT_EXECUTOR"]!
+
+    init() throws {}
+
+    func signature(of bytes: Data) throws -> Data {
+        let question = ["ask": "sign", "bytes": bytes.base64EncodedString()]
+        let requests = FileHandle(forWritingAtPath: pipes + "/requests")!
+        let answers = FileHandle(forReadingAtPath: pipes + "/answers")!
+        try requests.write(contentsOf: JSONEncoder().encode(question) + Data([10]))
+        var answer = Data()
+        while answer.last != 10 { answer.append(answers.availableData) }
+        let found = try JSONDecoder().decode([String: String].self, from: answer)
+        return Data(base64Encoded: found["signature"]!)!
+    }
+}
+#endif
+"""
+
+
+def test_every_swift_block_of_a_document_has_a_test() -> None:
+    assert documents.counted() == {path: len(names) for path, names in documents.BLOCKS.items()}
+
+
+@pytest.fixture(scope="module")
+def programs(
+    built: Built, artifacts: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A package with the programs of two artifacts' READMEs, compiled in the kit's build folder."""
+    listen = tmp_path_factory.mktemp("listen") / "Listen"
+    for kind, name in (("explicit", "Listen"), ("stateful", "Dictate")):
         readme = (artifacts[kind] / "README.md").read_text()
         (commands,) = re.findall(r"```sh\n(mkdir .*?)```", readme, re.DOTALL)
         # The kit is shared: the second program finds it there.
         commands = commands.replace("cp -R ASRKit Listen/ASRKit\n", "")
         place = commands.replace(" Listen/", f" {listen}/")
         subprocess.run(["sh", "-euc", place], cwd=artifacts[kind], check=True)
-        settings, program, *_ = re.findall(r"```swift\n(.*?)```", readme, re.DOTALL)
-        code = [line for line in program.splitlines() if line.strip()]
-        assert len(code) < 40
-        (listen / "Package.swift").write_text(settings)
-        name = {"explicit": "Listen", "stateful": "Dictate"}[kind]
-        (listen / "Sources" / name).mkdir(exist_ok=True)
-        (listen / "Sources" / name / f"{name}.swift").write_text(program.replace("Listen", name))
+        code = documents.readme_code(readme)
+        assert len([line for line in code["listen"].splitlines() if line.strip()]) < 40
+        program = listen / "Sources" / name
+        program.mkdir(exist_ok=True)
+        (program / f"{name}.swift").write_text(code["listen"].replace("Listen", name))
     # The same data for the second program.
     (listen / "Sources" / "Dictate" / "Model").symlink_to(listen / "Sources" / "Listen" / "Model")
-    settings = (listen / "Package.swift").read_text()
-    (target,) = re.findall(r"\.executableTarget\(.*\)\n", settings)
-    both = f"{target.rstrip()},\n        {target.replace('Listen', 'Dictate')}"
+    readme = (artifacts["explicit"] / "README.md").read_text()
+    code = documents.readme_code(readme)
+    # A pass with each set of units, for a short test.
+    proof = code["prove"].replace("let test =", "var test =")
+    proof = proof.replace("    let file =", "    test.passes = 1\n    let file =")
+    assert "passes" in proof
+    sources = {
+        "Fetch": {
+            "Fetch": FETCH,
+            "Fetched": code["fetch"],
+            "Pulled": documents.page_code(read_manifest(artifacts["explicit"]).name),
+        },
+        "Prove": {"Prove": PROVE, "Proven": proof},
+    }
+    sample = ROOT / "examples" / "dictation" / "Dictation.swiftpm" / "Sources" / "Dictation"
+    model = (sample / "SpeechModel.swift").read_text()
+    sources["Sample"] = {"Sample": SAMPLE, "SpeechModel": model}
+    for name, files in sources.items():
+        (listen / "Sources" / name).mkdir()
+        for file, text in files.items():
+            (listen / "Sources" / name / f"{file}.swift").write_text(text)
+    (target,) = re.findall(r"\.executableTarget\(.*\)\n", code["package"])
+    # The libraries as the README adds them.
+    libraries = re.findall(r"`(\.product\(name: \"ASR\w+\", package: \"ASRKit\"\))`", readme)
+    targets = [target.rstrip(), target.rstrip().replace("Listen", "Dictate")]
+    targets += [
+        f'.executableTarget(name: "{name}", dependencies: ["ASRKit", {library}])'
+        for name, library in zip(sources, [*libraries, libraries[0]], strict=True)
+    ]
     # The compiled kit takes its place.
-    settings = settings.replace('"ASRKit")', f'"{built.package}")', 1)
-    (listen / "Package.swift").write_text(settings.replace(target, both))
+    settings = code["package"].replace('"ASRKit")', f'"{built.package}")', 1)
+    (listen / "Package.swift").write_text(settings.replace(target, ",\n        ".join(targets)))
     done = built.swift("build", package=str(listen))
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "warning:" not in done.stdout + done.stderr
+    return listen
+
+
+def run(
+    built: Built, package: Path, name: str, *words: object, **env: str
+) -> subprocess.CompletedProcess[str]:
+    """Runs a program of the package."""
+    folders = ["--package-path", package, "--scratch-path", built.build]
+    command = ["swift", "run", *folders, "--skip-build", "--ignore-lock", name, *words]
+    return subprocess.run(
+        list(map(str, command)), capture_output=True, text=True, check=False, env=os.environ | env
+    )
+
+
+def test_a_package_written_from_the_readme_transcribes_with_two_artifacts(
+    built: Built, artifacts: dict[str, Path], programs: Path, tmp_path: Path
+) -> None:
+    """The README's commands and code, and the data and program of a second artifact."""
     for kind, name in (("explicit", "Listen"), ("stateful", "Dictate")):
         artifact, manifest = artifacts[kind], read_manifest(artifacts[kind])
         recording = "reference" if kind == "explicit" else "speech"
         audio = artifact / CONFORMANCE_KIT / recording / "audio.wav"
-        with serving(artifact, manifest, tmp_path / f"pipes-{kind}"):
-            ran = built.swift(
-                "run",
-                "--skip-build",
-                name,
-                package=str(listen),
-                then=str(audio),
-                ASRKIT_EXECUTOR=str(tmp_path / f"pipes-{kind}"),
-                XDG_DATA_HOME=str(tmp_path / "data"),
-            )
+        pipes, data = tmp_path / f"pipes-{kind}", str(tmp_path / "data")
+        with serving(artifact, manifest, pipes):
+            ran = run(built, programs, name, audio, ASRKIT_EXECUTOR=str(pipes), XDG_DATA_HOME=data)
         assert ran.returncode == 0, ran.stderr
         # The second program has a scorer and hot words; its words are those of the genuine decoder.
         options = ["--hot-word", "asterisk=5"] if kind == "stateful" else []
@@ -122,3 +270,117 @@ def test_a_package_written_from_the_readme_transcribes_with_two_artifacts(
         found = lines[lines.index(f"text: {expected['text']}") + 1 :]
         words = [line.split(" ", 3)[3] for line in found]
         assert words == [word["text"] for word in expected["words"]]
+
+
+def test_the_readme_fetches_the_artifact_that_a_publisher_ships(
+    built: Built,
+    artifacts: dict[str, Path],
+    published: dict[str, Path],
+    programs: Path,
+    tmp_path: Path,
+) -> None:
+    """Fetched, then without a network, and never with another key than the publisher's."""
+    signer = new_key("publisher", tmp_path / "config")
+    remote, trust = tmp_path / "remote", read_trust(tmp_path / "config")
+    artifact = published["explicit"]
+    ship(artifact, open_remote(str(remote)), signer=signer, trust=trust, channel="stable")
+    new_key("stranger", tmp_path / "other")
+    key = tmp_path / "config" / "keys" / "publisher.pub"
+    audio = artifacts["explicit"] / CONFORMANCE_KIT / "reference" / "audio.wav"
+    text = f"text: {transcribe(artifact, read_audio(audio, 16_000)).hypotheses[0].text}"
+    pipes, other = tmp_path / "pipes", tmp_path / "other" / "keys" / "stranger.pub"
+    env = {"ASRKIT_EXECUTOR": str(pipes), "XDG_DATA_HOME": str(tmp_path / "data")}
+    with (
+        serving(artifact, read_manifest(artifact), pipes),
+        remote_server(functools.partial(Quiet, directory=str(remote))) as address,
+    ):
+        turns = (address, other, address, key, CLOSED, key)
+        ran = run(built, programs, "Fetch", audio, *turns, **env)
+    assert ran.returncode == 0, ran.stderr
+    refused, *fetched, offline, gone = ran.stdout.splitlines()
+    assert "untrustedSigner" in refused
+    *progress, words, pulled = fetched
+    bytes_here = [re.fullmatch(r"(\d+) of (\d+) bytes", line) for line in progress]
+    assert bytes_here[-1] is not None
+    assert bytes_here[-1][1] == bytes_here[-1][2]
+    assert (words, offline) == (text, text)
+    # The files for an app, byte for byte.
+    folder, whole = tree_digests(Path(pulled.removeprefix("pulled: "))), tree_digests(artifact)
+    assert "manifest.json" in folder
+    assert folder.items() <= whole.items()
+    assert gone.startswith("failed: server(")
+
+
+def test_the_readme_proves_a_model_where_it_runs(
+    built: Built, artifacts: dict[str, Path], programs: Path, tmp_path: Path
+) -> None:
+    """Every step passes, the key signs, and asrbuild refuses a machine that is no device."""
+    artifact, signer = artifacts["explicit"], new_key("phone", tmp_path / "config")
+    name = read_manifest(artifact).name
+    # An app's bundle has these files; a program's bundle is the folder that it lies in.
+    bundle = built.build / "debug"
+    shutil.copy(artifact / "manifest.json", bundle / f"{name}.manifest.json")
+    for part, kept in (("conformance", "conformance"), ("mlpackage", "model.mlpackage")):
+        shutil.copytree(artifact / kept, bundle / f"{name}.{part}", dirs_exist_ok=True)
+    pipes = tmp_path / "pipes"
+    with serving(artifact, read_manifest(artifact), pipes, signer):
+        env = {"ASRKIT_EXECUTOR": str(pipes), "ASRKIT_KEY_ID": signer.keyid}
+        ran = run(built, programs, "Prove", TMPDIR=str(tmp_path), **env)
+    assert ran.returncode == 0, ran.stderr
+    file = Path(ran.stdout.strip())
+    payload, by = unseal(file.read_bytes(), signer.trust)
+    assert by.label == "phone"
+    document = json.loads(payload)
+    assert document["errors"] == []
+    assert {step["passed"] for step in document["conformance"]} == {True}
+    with pytest.raises(AsrbuildError, match="evidence"):
+        check_file(file, artifact, signer.trust)
+
+
+def test_the_sample_app_takes_the_newest_model_that_its_publisher_ships(
+    built: Built, programs: Path, tmp_path: Path
+) -> None:
+    """The app's own model, then the publisher's; a stranger's is refused."""
+    signer = new_key("publisher", tmp_path / "config")
+    old, new = (
+        make_artifact(tmp_path / "artifacts", content=CONTENT | {"alphabet.txt": letters})
+        for letters in (b"a\nb\n", b"a\nc\n")
+    )
+    remote, trust = tmp_path / "remote", read_trust(tmp_path / "config")
+    ship(new, open_remote(str(remote)), signer=signer, trust=trust, channel="stable")
+    new_key("stranger", tmp_path / "other")
+
+    def resources(name: str, address: str | None, config: str, bundled: bool = True) -> Path:
+        """The resources of an app."""
+        folder = tmp_path / name
+        folder.mkdir()
+        if bundled:
+            shutil.copy(old / "manifest.json", folder / "speech.manifest.json")
+        if address is not None:
+            settings = {"name": "demo-dynamic", "channel": "stable", "address": address}
+            (folder / "delivery.json").write_text(json.dumps(settings))
+            (public,) = (tmp_path / config / "keys").glob("*.pub")
+            shutil.copy(public, folder / "publisher.pub")
+        return folder
+
+    with remote_server(functools.partial(Quiet, directory=str(remote))) as address:
+        starts = [
+            (resources("empty", None, "", bundled=False), "kept"),
+            (resources("alone", None, ""), "kept"),
+            (resources("strange", address, "other"), "strange"),
+            (resources("shipped", address, "config"), "kept"),
+            (resources("offline", CLOSED, "config"), "kept"),
+        ]
+        words = [word for app, store in starts for word in (app, tmp_path / "stores" / store)]
+        ran = run(built, programs, "Sample", *words)
+    assert ran.returncode == 0, ran.stderr
+    lines = [line for line in ran.stdout.splitlines() if not line.startswith("share: ")]
+    assert "share: 1.0" in ran.stdout
+    assert lines[:5] == [
+        *("local: none", "newest: none"),
+        *(f"local: {old.name}", "newest: none"),
+        f"local: {old.name}",
+    ]
+    assert "untrustedSigner" in lines[5]
+    assert lines[6:9] == [f"local: {old.name}", f"newest: {new.name}", f"local: {new.name}"]
+    assert lines[9].startswith("failed: server(")

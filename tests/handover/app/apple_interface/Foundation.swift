@@ -15,6 +15,7 @@ public final class Bundle: @unchecked Sendable {
     public static let main = Bundle()
     public var resourceURL: URL? { nil }
     public var bundleURL: URL { fatalError() }
+    public func url(forResource name: String?, withExtension ext: String?) -> URL? { nil }
 }
 public typealias TimeInterval = Double
 public struct Date: Sendable {

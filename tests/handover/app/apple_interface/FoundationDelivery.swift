@@ -44,6 +44,12 @@ extension URL {
     public func deletingLastPathComponent() -> URL { self }
     public mutating func setResourceValues(_ values: URLResourceValues) throws {}
 }
+extension URL: Codable, Hashable {
+    public init(from decoder: any Decoder) throws { fatalError() }
+    public func encode(to encoder: any Encoder) throws {}
+    public static func == (one: URL, other: URL) -> Bool { false }
+    public func hash(into hasher: inout Hasher) {}
+}
 extension Date { public var timeIntervalSince1970: TimeInterval { 0 } }
 public struct FileAttributeType: Hashable, Sendable {
     public static let typeRegular = FileAttributeType(), typeDirectory = FileAttributeType()
@@ -52,6 +58,7 @@ extension FileAttributeKey {
     public static let type = FileAttributeKey(), size = FileAttributeKey()
 }
 extension FileManager {
+    public var temporaryDirectory: URL { fatalError() }
     public func copyItem(at url: URL, to other: URL) throws {}
     public func linkItem(at url: URL, to other: URL) throws {}
     public func createFile(
@@ -75,6 +82,9 @@ public struct CharacterSet: Sendable {
     public static let alphanumerics = CharacterSet(charactersIn: "")
     public init(charactersIn text: String) {}
     public func union(_ other: CharacterSet) -> CharacterSet { self }
+}
+extension String {
+    public init(contentsOf url: URL, encoding: String.Encoding) throws { fatalError() }
 }
 extension StringProtocol {
     public func addingPercentEncoding(withAllowedCharacters allowed: CharacterSet) -> String? { nil }

@@ -25,6 +25,7 @@ extension Primitive {
 
 @available(iOS 13, macOS 10.15, *) public struct EmptyView: Primitive {}
 @available(iOS 13, macOS 10.15, *) public struct TupleView<T>: Primitive {}
+@available(iOS 13, macOS 10.15, *) public struct ConditionalContent<First: View, Second: View>: Primitive {}
 @available(iOS 13, macOS 10.15, *) public struct ModifiedView: Primitive {}
 @available(iOS 13, macOS 10.15, *) extension Optional: View where Wrapped: View {
     public var body: Never { fatalError() }
@@ -39,6 +40,12 @@ public struct ViewBuilder {
         _ content: repeat each Content
     ) -> TupleView<(repeat each Content)> { fatalError() }
     public static func buildIf<Content: View>(_ content: Content?) -> Content? { content }
+    public static func buildEither<First: View, Second: View>(
+        first: First
+    ) -> ConditionalContent<First, Second> { fatalError() }
+    public static func buildEither<First: View, Second: View>(
+        second: Second
+    ) -> ConditionalContent<First, Second> { fatalError() }
 }
 
 @available(iOS 14, macOS 11, *) @MainActor @preconcurrency
@@ -129,6 +136,11 @@ public struct ForEach<Data: RandomAccessCollection, ID: Hashable, Content: View>
 @available(iOS 13, macOS 10.15, *)
 public struct Button<Label: View>: Primitive {
     public init(action: @escaping @MainActor () -> Void, @ViewBuilder label: () -> Label) {}
+}
+
+@available(iOS 14, macOS 11, *)
+public struct ProgressView: Primitive {
+    public init<S: StringProtocol, V: BinaryFloatingPoint>(_ title: S, value: V?, total: V = 1.0) {}
 }
 
 @available(iOS 13, macOS 10.15, *) public protocol ShapeStyle: Sendable {}

@@ -1,3 +1,4 @@
+import ASRDelivery
 import ASRKit
 import Combine
 import CoreML
@@ -10,36 +11,54 @@ final class Dictation: ObservableObject {
     @Published private(set) var utterances: [String] = []
     /// The words so far of the current utterance.
     @Published private(set) var partial = ""
-    /// The reason why there are no words.
+    /// The reason why there are no words, or no newer model.
     @Published private(set) var problem: String?
-    /// Whether the model is loaded.
-    @Published private(set) var ready = false
+    /// Name and version of the model that listens; nil until one is loaded.
+    @Published private(set) var version: String?
+    /// The share of a newer model that is fetched, from 0 to 1; nil when nothing is fetched.
+    @Published private(set) var fetched: Double?
     /// Whether the microphone is on.
     @Published private(set) var listening = false
 
     private var work: Task<Void, Never>?
+    /// The publisher's channel and the app's own model; nil: the settings cannot be read.
+    private let source: SpeechModel?
+    /// The recognizer of the newest model that is here. An utterance keeps the one that it began with.
+    private var recognizer: ASRRecognizer?
 
-    /// One for the app: it loads the model once, off the main thread.
-    private let recognizer = ASRRecognizer {
+    init() {
         let resources = (Bundle.module.resourceURL ?? Bundle.module.bundleURL)
             .appendingPathComponent("Resources")
-        let artifact = try ASRArtifact(named: "speech", in: resources)
-        // iOS does not permit use of the GPU in the background.
-        let model = try await ASRCoreMLModel(
-            contentsOf: try artifact.model(), manifest: artifact.manifest,
-            computeUnits: .cpuAndNeuralEngine
-        )
-        let scorer = try artifact.manifest.decoder.scorer.map { scorer in
-            try ASRScorer(contentsOf: try artifact.file(scorer.path))
+        do { source = try SpeechModel(resources: resources) } catch {
+            source = nil
+            problem = error.localizedDescription
         }
-        return try ASRTranscriber(manifest: artifact.manifest, model: model, scorer: scorer)
     }
 
-    /// Loads the model.
+    /// Loads the model that is here, then looks for a newer one.
     func prepare() async {
         do {
-            try await recognizer.prepare()
-            ready = true
+            if let artifact = try await source?.local() { try await use(artifact) }
+        } catch {
+            problem = error.localizedDescription
+        }
+        await update()
+    }
+
+    /// Fetches what the publisher's channel points at; the next utterance is heard with it.
+    func update() async {
+        guard let source = source, fetched == nil else { return }
+        fetched = 0
+        defer { fetched = nil }
+        do {
+            let newest = try await source.newest { [weak self] share in
+                Task { @MainActor in self?.show(share) }
+            }
+            if let newest = newest, Self.name(newest) != version { try await use(newest) }
+            try await source.cleanUp()
+            problem = version == nil ? "There is no model yet." : nil
+        } catch ASRDeliveryError.server where version != nil {
+            // Without a network the app goes on with the model that it has.
         } catch {
             problem = error.localizedDescription
         }
@@ -63,10 +82,36 @@ final class Dictation: ObservableObject {
         }
     }
 
+    private func show(_ share: Double) {
+        // A block may arrive after the end of the download.
+        if fetched != nil { fetched = share }
+    }
+
+    private static func name(_ artifact: ASRArtifact) -> String {
+        "\(artifact.manifest.name) \(artifact.manifest.version)"
+    }
+
+    /// iOS does not permit use of the GPU in the background.
+    nonisolated private static var units: MLComputeUnits {
+        if #available(iOS 16, macOS 13, *) { return .cpuAndNeuralEngine }
+        return .cpuOnly
+    }
+
+    /// Loads a model, off the main thread, and listens with it from the next utterance on.
+    private func use(_ artifact: ASRArtifact) async throws {
+        let next = ASRRecognizer {
+            let model = try await ASRCoreMLModel(artifact, computeUnits: Self.units)
+            return try ASRTranscriber(artifact, model: model)
+        }
+        try await next.prepare()
+        recognizer = next
+        version = Self.name(artifact)
+    }
+
     /// One utterance after the other, until the task is cancelled.
     private func listen() async throws {
-        let rate = try await recognizer.prepare().settings.sampleRate
-        while !Task.isCancelled {
+        while !Task.isCancelled, let recognizer = recognizer {
+            let rate = try await recognizer.prepare().settings.sampleRate
             let detector = try ASRSpeechDetector(sampleRate: rate)
             let sound = ASRMicrophone().pieces(at: rate).firstUtterance(detector)
             for try await event in recognizer.events(of: sound) {

@@ -22,8 +22,16 @@ struct DictationView: View {
                     systemImage: dictation.listening ? "stop.circle.fill" : "mic.circle.fill"
                 )
             }
-            .disabled(!dictation.ready)
+            .disabled(dictation.version == nil)
             .accessibilityHint("Writes what you say")
+            if let fetched = dictation.fetched {
+                ProgressView("Looking for a newer model", value: fetched)
+            } else {
+                Button(action: { Task { await dictation.update() } }) {
+                    Label(dictation.version ?? "No model", systemImage: "arrow.triangle.2.circlepath")
+                }
+                .accessibilityHint("Looks for a newer model")
+            }
         }
         .padding()
         .task { await dictation.prepare() }

@@ -182,7 +182,7 @@ struct Options {
             return ASRTimedModel(ASRReplayModel(artifact.manifest, vectors, recording))
         }
         #if canImport(CoreML)
-        return ASRTimedModel(try await openModel(try ASRModelFile(artifact)))
+        return ASRTimedModel(try await ASRModelFile(artifact).open())
         #else
         throw Usage("there is no Core ML on this system: --replay NAME answers with recorded outputs")
         #endif

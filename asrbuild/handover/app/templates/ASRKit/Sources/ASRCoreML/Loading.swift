@@ -29,7 +29,7 @@ extension Sequence where Element == ASRModelFile {
     /// One that fails to load is passed over, so an `.aimodel` before a `.mlmodelc` falls back to
     /// Core ML.
     ///
-    /// - Parameter open: loads a file; see `openModel`.
+    /// - Parameter open: loads a file; see `ASRModelFile.open`.
     public func loadFirst(
         on system: ASRSystemVersion = .current, open: (ASRModelFile) async throws -> any ASRAcousticModel
     ) async throws -> ASRLoadedModel {
@@ -55,16 +55,26 @@ extension ASRModelFile {
 }
 
 #if canImport(CoreML) && !os(tvOS) && !os(watchOS) && !os(visionOS)
-/// Loads a model file by its format: Core AI an `.aimodel`, Core ML the others.
+extension ASRModelFile {
+    /// Loads the model by its format: Core AI an `.aimodel`, Core ML the others.
+    ///
+    /// - Throws: `ASRError.unsupported` where the system has no Core AI, and as the models' initializers.
+    public func open() async throws -> any ASRAcousticModel {
+        guard manifest.model.format == .aimodel else {
+            return try await ASRCoreMLModel(contentsOf: url, manifest: manifest)
+        }
+        #if canImport(CoreAI)
+        if #available(iOS 27, macOS 27, *) {
+            return try await ASRCoreAIModel(contentsOf: url, manifest: manifest)
+        }
+        #endif
+        throw ASRError.unsupported("an .aimodel on this system")
+    }
+}
+
+/// Loads a model file by its format.
+@available(*, deprecated, renamed: "ASRModelFile.open(self:)")
 public func openModel(_ file: ASRModelFile) async throws -> any ASRAcousticModel {
-    guard file.manifest.model.format == .aimodel else {
-        return try await ASRCoreMLModel(contentsOf: file.url, manifest: file.manifest)
-    }
-    #if canImport(CoreAI)
-    if #available(iOS 27, macOS 27, *) {
-        return try await ASRCoreAIModel(contentsOf: file.url, manifest: file.manifest)
-    }
-    #endif
-    throw ASRError.unsupported("an .aimodel on this system")
+    try await file.open()
 }
 #endif
