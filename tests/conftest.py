@@ -117,6 +117,14 @@ def conv(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="session")
+def keywords(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """TensorFlow's keyword graph and its artifacts by cut, built once."""
+    from tests.acceptance.shared import keyword_folder
+
+    return keyword_folder(tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
 def chromium() -> Iterator[object]:
     """A headless browser with a profile of its own, the one of this process.
 

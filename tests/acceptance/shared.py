@@ -113,3 +113,55 @@ def demo_conv(factory: pytest.TempPathFactory) -> dict[str, Path]:
         made[manifest.features.place] = path
     assert set(made) == {"app", "package"}
     return made
+
+
+#: A proof of three seconds of speech.
+SECOND = (
+    "verify.inputs=[sample]",
+    "source.sample.audio=demo:second.wav",
+    "verify.edge_lengths=false",
+)
+#: The keyword graph is cut before its front end, or behind it.
+KEYWORDS: dict[str, tuple[str, ...]] = {
+    "at-samples": (),
+    "at-mfcc": (
+        "source.config.cut=[Mfcc]",
+        "~source.config.pin",
+        "~source.config.rows",
+        "~source.config.inputs.decoded_sample_data",
+        "+source.config.inputs.Mfcc={meaning: features, axes: [1, steps, 40], steps: 49}",
+        "source.config.features.kind=mfcc_tf",
+        "+source.config.features.window=480",
+        "+source.config.features.upper_hz=4000",
+        "+source.config.features.n_input=40",
+        "+source.config.features.n_context=0",
+    ),
+}
+
+
+def keyword_folder(factory: pytest.TempPathFactory) -> Path:
+    """A folder with ``recipes/keywords.pb``, and its artifacts ``a/<name>/<version>`` by cut."""
+
+    def make(folder: Path) -> None:
+        write_recipe("keywords", folder / "recipes")
+        for name, overrides in KEYWORDS.items():
+            done = run_asrbuild(
+                "--config-dir",
+                "recipes",
+                f"name={name}",
+                "source=keywords",
+                "coreml.precision=fp32",
+                *SECOND,
+                *overrides,
+                cwd=folder,
+                env={"ASRBUILD_ARTIFACTS": "a", "ASRBUILD_CACHE": "c"},
+            )
+            assert done.code == 0, done.err
+
+    return once(factory, "keywords", make)
+
+
+def keyword_artifact(folder: Path, name: str) -> Path:
+    """The artifact of a cut, in ``keyword_folder``."""
+    (found,) = (path for path in (folder / "a" / name).iterdir() if path.name.startswith("1."))
+    return found

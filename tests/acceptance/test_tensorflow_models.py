@@ -17,87 +17,41 @@ from asrbuild.artifact.runtime import open_artifact
 from asrbuild.coreml.executor import load
 from asrbuild.speech.audio import read_audio, wav_bytes
 from tests.acceptance.conftest import run_asrbuild, run_here
+from tests.acceptance.shared import SECOND, keyword_artifact
 from tests.architectures.recipes import MODELS, write_recipe
 from tests.architectures.tensorflow.keywords import SAMPLES, WORDS
 from tests.paths import DEMO
 
-#: A proof of three seconds of speech.
-SHORT = (
-    "verify.inputs=[sample]",
-    "source.sample.audio=demo:second.wav",
-    "verify.edge_lengths=false",
-)
-AT_MFCC = (
-    "source.config.cut=[Mfcc]",
-    "~source.config.pin",
-    "~source.config.rows",
-    "~source.config.inputs.decoded_sample_data",
-    "+source.config.inputs.Mfcc={meaning: features, axes: [1, steps, 40], steps: 49}",
-    "source.config.features.kind=mfcc_tf",
-    "+source.config.features.window=480",
-    "+source.config.features.upper_hz=4000",
-    "+source.config.features.n_input=40",
-    "+source.config.features.n_context=0",
-)
 
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tensorflow")
-    write_recipe("keywords", folder / "recipes")
-    return folder
-
-
-def built(folder: Path, name: str, *overrides: str) -> Path:
-    done = run_asrbuild(
-        "--config-dir",
-        "recipes",
-        f"name={name}",
-        *SHORT,
-        *overrides,
-        cwd=folder,
-        env={"ASRBUILD_ARTIFACTS": "a", "ASRBUILD_CACHE": "c"},
-    )
-    assert done.code == 0, done.err
-    return published(folder, name)
-
-
-def published(folder: Path, name: str) -> Path:
-    (found,) = (path for path in (folder / "a" / name).iterdir() if path.name.startswith("1."))
-    return found
-
-
-@pytest.mark.parametrize(("name", "overrides"), [("at-samples", ()), ("at-mfcc", AT_MFCC)])
-def test_a_keyword_graph_works_with_either_cut(
-    folder: Path, name: str, overrides: tuple[str, ...]
-) -> None:
-    artifact = built(folder, name, "source=keywords", "coreml.precision=fp32", *overrides)
+@pytest.mark.parametrize(("name", "kind"), [("at-samples", "none"), ("at-mfcc", "mfcc_tf")])
+def test_a_keyword_graph_works_with_either_cut(keywords: Path, name: str, kind: str) -> None:
+    artifact = keyword_artifact(keywords, name)
     manifest: Any = read_manifest(artifact)
-    assert manifest.features.kind == ("mfcc_tf" if overrides else "none")
+    assert manifest.features.kind == kind
     # One second of speech: the uncut graph reads the bytes of its WAV file.
     samples = np.round(read_audio(DEMO / "second.wav", 16_000)[SAMPLES : 2 * SAMPLES] * 32768)
     pcm = samples.astype(np.int16)
-    graph = GraphSession(load_graph(MODELS["keywords"].file(folder)))
+    graph = GraphSession(load_graph(keywords / "recipes" / "keywords.pb"))
     fed = {"wav_data": np.array(wav_bytes(pcm, 16_000), object)}
     (wanted,) = graph.run(["labels_softmax"], fed)
     with open_artifact(artifact) as transcriber:
         found = transcriber.probabilities(pcm).probabilities
         np.testing.assert_allclose(found, wanted, atol=2e-4)
         assert transcriber.transcribe(pcm).text == WORDS[int(wanted[0].argmax())]
-    done = run_asrbuild("transcribe", str(artifact), str(DEMO / "second.wav"), cwd=folder)
+    done = run_asrbuild("transcribe", str(artifact), str(DEMO / "second.wav"), cwd=keywords)
     assert done.code == 0, done.err
     assert done.out.split()[-1] in WORDS
 
 
-def test_a_graph_is_shown_with_its_cuts(folder: Path) -> None:
-    done = run_asrbuild("inspect", "graph", "recipes/keywords.pb", cwd=folder)
+def test_a_graph_is_shown_with_its_cuts(keywords: Path) -> None:
+    done = run_asrbuild("inspect", "graph", "recipes/keywords.pb", cwd=keywords)
     cuts = done.out.split("Cuts\n")[1].split("\nOperations")[0]
     assert "Mfcc\tsource.config.cut=[Mfcc]" in cuts
     assert "decoded_sample_data:1\t+source.config.pin={decoded_sample_data\\:1: 16000}" in cuts
 
 
 def test_a_published_saved_model_agrees_with_its_authors_packages(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """The model is Basic Pitch, whose author publishes ONNX and a Core ML package too."""
     frozen: list[Path] = []
@@ -108,16 +62,17 @@ def test_a_published_saved_model_agrees_with_its_authors_packages(
 
     by_tensorflow = saved_model.freeze
     monkeypatch.setattr(saved_model, "freeze", freeze)
+    folder = tmp_path
     monkeypatch.chdir(folder)
     write_recipe("basic_pitch", folder / "recipes")
     given = ["--config-dir", "recipes", "name=pitch", "source=basic_pitch", "coreml.precision=fp32"]
     monkeypatch.setenv("ASRBUILD_ARTIFACTS", "a")
     monkeypatch.setenv("ASRBUILD_CACHE", "c")
-    code, err = run_here([*given, *SHORT], monkeypatch, capfd)
+    code, err = run_here([*given, *SECOND], monkeypatch, capfd)
     assert code == 0, err
     # Its draft, the reference and the conversion are made of one.
     assert len(frozen) == 1
-    artifact = published(folder, "pitch")
+    (artifact,) = (path for path in (folder / "a" / "pitch").iterdir() if path.name[0] == "1")
     manifest: Any = read_manifest(artifact)
     assert manifest.provenance.recipe["source"]["kind"] == "saved_model"
     (fed,) = manifest.model.inputs

@@ -9,7 +9,7 @@ import pytest
 
 from asrbuild.speech.audio import read_audio, to_int16
 from tests.acceptance.conftest import Workshop, run_asrbuild, workshop as workshop
-from tests.acceptance.shared import Sweep, once
+from tests.acceptance.shared import Sweep, keyword_artifact, once
 from tests.handover.app.package import (
     Built,
     build_package,
@@ -79,18 +79,28 @@ def networks(
     sweep: Sweep,
     conv: dict[str, Path],
     of_samples: Path,
+    keywords: Path,
 ) -> dict[str, Path]:
     """Artifacts with a manifest 2.0, as they were published."""
     short = {"second": to_int16(read_audio(DEMO / "second.wav", 16_000))}
-    hama = sweep.artifact("hama", "dynamic")
-    # A minute of samples in one call: the kit gets a shorter recording.
-    folder = once(tmp_path_factory, "app-hama", lambda at: write_app(hama, at / "app", short))
+    # Samples are more input than features: the kit gets a shorter recording.
+    of_kind = {
+        "hama": sweep.artifact("hama", "dynamic"),
+        "keywords of samples": keyword_artifact(keywords, "at-samples"),
+    }
+
+    def make(folder: Path) -> None:
+        for kind, artifact in of_kind.items():
+            write_app(artifact, folder / kind, short)
+
+    folder = once(tmp_path_factory, "app-samples", make)
     return {
-        "hama": folder / "app",
+        **{kind: folder / kind for kind in of_kind},
         "silero": sweep.artifact("silero", "static"),
         "streaming": sweep.artifact("streaming", "static"),
         "quartznet": sweep.artifact("quartznet", "static"),
         "deepspeech in the package": of_samples,
         "conv in the app": conv["app"],
         "conv in the package": conv["package"],
+        "keywords of features": keyword_artifact(keywords, "at-mfcc"),
     }

@@ -36,6 +36,8 @@ NETWORKS = {
     "deepspeech in the package": ("mfcc_tf", None, "probabilities"),
     "conv in the app": ("fbank_kaldi", "characters", "log_probabilities"),
     "conv in the package": ("fbank_kaldi", "characters", "log_probabilities"),
+    "keywords of samples": ("none", "classes", "probabilities"),
+    "keywords of features": ("mfcc_tf", "classes", "probabilities"),
 }
 #: Networks whose evidence is written and read: a stream with states, and whole utterances.
 EVIDENCE = ("streaming", "quartznet")

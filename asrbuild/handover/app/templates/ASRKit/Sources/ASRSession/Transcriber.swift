@@ -27,7 +27,12 @@ public struct ASRTranscriber: Sendable {
         frontEnd = ASRFrontEnd(settings)
         let shape = manifest.model.inputs.first { $0.meaning == .features }?.shape.map(\.default)
         let window = [2 * settings.context + 1, settings.coefficients]
-        guard settings.kind != .mfcc || settings.inPackage || shape?.dropFirst(2) == window[...] else {
+        // A frame without neighbours may have no axis for them.
+        let steps = settings.context > 0 ? [window] : [window, [settings.coefficients]]
+        guard
+            settings.kind != .mfcc || settings.inPackage
+                || steps.contains(where: { shape?.dropFirst(2) == $0[...] })
+        else {
             throw ASRError.contradiction("features and the package's input")
         }
     }

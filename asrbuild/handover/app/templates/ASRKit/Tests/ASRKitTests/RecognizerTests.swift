@@ -103,7 +103,10 @@ final class RecognizerTests: XCTestCase {
                 events += 1
             }
         }
-        XCTAssertEqual(events > 2, try artifact.textComesEarly())
+        // Without a state, the scripted model has one text for calls of a single row.
+        let changes = manifest.state.contains { $0.kind == .explicit }
+            || RowCount(manifest).of(manifest.streaming.stepsPerChunk ?? 0) > 1
+        XCTAssertEqual(events > 2, try artifact.textComesEarly() && changes)
     }
 
     func testErrorsReachTheReaderAndALoadIsTriedAgain() async throws {
