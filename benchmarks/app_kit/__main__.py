@@ -139,8 +139,8 @@ class Measure:
         pattern = FIRST_OF_DATA
         if isinstance(change, Code):
             pattern = next(FIRST[place] for place in FIRST if change.file.startswith(place))
-        probable = [select(name, pattern) for name in names]
-        others = [select(name, SUITES[name], but=pattern) for name in names]
+        probable = [select(name, suites=pattern) for name in names]
+        others = [select(name, but=pattern) for name in names]
         tries = [one for one in [*found, *probable, *others] if self.bench.tests(one)]
         return list(dict.fromkeys(tries))
 
@@ -222,11 +222,8 @@ def run(
     """The results for changes, in their order; each is printed and kept as soon as it is there."""
     bench, kit = prepare(root, pool)
     file = root / "results.jsonl"
-    kept = (
-        [Result(**json.loads(line)) for line in file.read_text().splitlines()]
-        if file.exists()
-        else []
-    )
+    before = file.read_text() if file.exists() else ""
+    kept = [Result(**json.loads(line)) for line in before.splitlines()]
     decoding = any(isinstance(change, Code) and change.decoding for _, change, _ in changes)
     decoders = Decoders.build(root, root / SWIFT_KIT / "Sources") if decoding else None
     measure = Measure(bench, kit, decoders, kept)
@@ -240,6 +237,14 @@ def run(
                 lines.flush()
             terminal.say(str(result))
             sys.stdout.flush()
+    try:
+        # What else may have failed meanwhile, such as a full disk, fails here as well.
+        bench.run_unchanged(bench.artifacts, pool)
+        if decoders and (differs := decoders.find(NONE)):
+            raise BrokenError(f"without a change the decoders differ: {differs}")
+    except BrokenError:
+        file.write_text(before)
+        raise
     return [results[number] for number in sorted(results)]
 
 

@@ -9,13 +9,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from asrbuild.artifact.layout import CONFORMANCE_KIT, SWIFT_KIT
+from asrbuild.artifact.layout import CONFORMANCE_KIT, MANIFEST, SWIFT_KIT
 from asrbuild.artifact.reading import read_manifest
 from asrbuild.base import terminal
 from asrbuild.base.errors import AsrbuildError
@@ -65,11 +65,12 @@ class Try:
     pattern: str
 
 
-def select(name: str, suites: str, but: str = "") -> Try:
-    """The tests of some suites on an artifact, of all if there is no name, but not of others."""
-    left_out = [f"(?!{EVIDENCE})"] if name != SIGNED else []
-    left_out += [f"(?!{but})"] if but else []
-    return Try(name, rf"\.{''.join(left_out)}({suites})")
+def select(name: str, suites: str = "", but: str = "") -> Try:
+    """The tests that CI runs on an artifact, of some suites or of all but some."""
+    rules = [f"(?!{EVIDENCE})"] if name != SIGNED else []
+    rules += [f"(?={suites})"] if suites else []
+    rules += [f"(?!{but})"] if but else []
+    return Try(name, rf"\.{''.join(rules)}({SUITES[name]})")
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,8 @@ class Bench:
 
     def run(self, artifact: Path, one: Try, active: int, limit: float) -> Ran:
         """Runs tests, and the checks that Python makes of their results."""
+        if not (artifact / MANIFEST).exists():
+            raise BrokenError(f"there is no artifact {artifact}")
         with tempfile.TemporaryDirectory() as folder:
             pipes, results = Path(folder, "pipes"), Path(folder, "results")
             signer = new_key("iphone", Path(folder, "config"))
@@ -117,6 +120,25 @@ class Bench:
                 if finish([sys.executable, str(checker), str(results)], limit, {}).code != 0:
                     return Ran({}, Fault(CHECKER, "writes what check.py refuses"))
         return ran
+
+    def run_unchanged(
+        self, names: Iterable[str], pool: ThreadPoolExecutor
+    ) -> dict[str, dict[str, float]]:
+        """Runs all tests of artifacts without a change; returns their seconds.
+
+        Raises:
+            BrokenError: one fails.
+        """
+
+        def one(name: str) -> dict[str, float]:
+            ran = self.run(self.artifacts[name], select(name), NONE, 900)
+            if ran.fault is not None:
+                raise BrokenError(f"without a change: {name}: {ran.fault.test} {ran.fault.what}")
+            terminal.say(f"{name}: {len(ran.passed)} tests pass without a change")
+            return ran.passed
+
+        names = list(names)
+        return dict(zip(names, pool.map(one, names), strict=True))
 
     def tests(self, one: Try) -> dict[str, float]:
         """The tests that a pattern selects, as ``swift test --filter`` does."""
@@ -241,18 +263,9 @@ def prepare(root: Path, pool: ThreadPoolExecutor) -> tuple[Bench, str]:
     shutil.rmtree(root / "expected", ignore_errors=True)
     (root / "expected").mkdir()
     comparison.write_expected(root / "expected")
-    bench = Bench(root, artifacts, {})
-
-    def unchanged(name: str) -> dict[str, float]:
-        ran = bench.run(artifacts[name], select(name, SUITES[name]), NONE, 900)
-        if ran.fault is not None:
-            raise BrokenError(f"without a change: {name}: {ran.fault.test} {ran.fault.what}")
-        terminal.say(f"{name}: {len(ran.passed)} tests pass without a change")
-        return ran.passed
-
     file = root / f"unchanged-{kit[:12]}.json"
     known = json.loads(file.read_text()) if file.exists() else {}
     missing = [name for name in artifacts if name not in known]
-    known |= dict(zip(missing, pool.map(unchanged, missing), strict=True))
+    known |= Bench(root, artifacts, {}).run_unchanged(missing, pool)
     file.write_text(json.dumps(known))
     return Bench(root, artifacts, known), kit

@@ -69,8 +69,13 @@ def finish(
         out, err = process.communicate(timeout=limit)
         code = process.returncode
     except subprocess.TimeoutExpired:
-        _end([process.pid])
-        out, err = process.communicate()
+        _end([process.pid], children=True)
+        try:
+            # ``swift test`` prints the lines of the tests when their process has ended.
+            out, err = process.communicate(timeout=10)
+        except subprocess.TimeoutExpired:
+            _end([process.pid])
+            out, err = process.communicate()
     finally:
         with _lock:
             _running.discard(process.pid)
@@ -86,14 +91,17 @@ def end_all() -> None:
         _end(list(_running))
 
 
-def _end(sessions: Iterable[int]) -> None:
-    """Kills sessions: ``swift test`` runs the tests in a process group of their own."""
+def _end(sessions: Iterable[int], children: bool = False) -> None:
+    """Kills sessions, or all in them but the first process of each.
+
+    ``swift test`` runs the tests in a process group of their own, but in its session.
+    """
     listed = subprocess.run(
         ["ps", "-A", "-o", "pid="], capture_output=True, text=True, check=True
     ).stdout
     for pid in map(int, listed.split()):
         try:
-            if os.getsid(pid) in sessions:
+            if os.getsid(pid) in sessions and not (children and pid in sessions):
                 os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
             pass

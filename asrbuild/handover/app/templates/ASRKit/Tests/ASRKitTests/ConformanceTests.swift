@@ -35,6 +35,59 @@ final class ConformanceTests: XCTestCase {
         XCTAssertEqual(try JSONDecoder().decode(ASRConformanceReport.self, from: data), report)
     }
 
+    /// A model whose first row has the likeliest and the least likely class exchanged.
+    private actor Altered: ASRAcousticModel {
+        private let model: ASRReplayModel
+        private let decoded: Laid
+        private var made = 0
+
+        init(_ model: ASRReplayModel, _ decoded: Laid) {
+            self.model = model
+            self.decoded = decoded
+        }
+
+        nonisolated func makeState() throws -> (any ASRModelState)? { try model.makeState() }
+
+        func predict(
+            _ inputs: [String: ASRTensor], state: (any ASRModelState)?
+        ) async throws -> [String: ASRTensor] {
+            let outputs = try await model.predict(inputs, state: state)
+            made += 1
+            guard made == 1, let found = outputs[decoded.name] else { return outputs }
+            let count = found.values.count / decoded.width
+            var values = decoded.stand(found.values, count)
+            let classes = 0..<decoded.width
+            let best = classes.max { values[$0] < values[$1] }!
+            let least = classes.min { values[$0] < values[$1] }!
+            // One number is a class against all else.
+            if best == least { values[0] = 1 - values[0] } else { values.swapAt(best, least) }
+            let changed = ASRTensor(shape: found.shape, values: decoded.lay(values, count))
+            return outputs.merging([decoded.name: changed]) { $1 }
+        }
+    }
+
+    func testARowOfAnotherClassIsMeasured() async throws {
+        let artifact = try Artifact()
+        let recording = try XCTUnwrap(artifact.vectors.recordings.first { !$0.calls.isEmpty })
+        let expected = try artifact.rows(recording, "probabilities")
+        let model = Altered(artifact.replay(recording), try Laid.decoded(artifact.manifest))
+        let pass = try await Pass(model, artifact.manifest, try artifact.samples(recording))
+        let findings = try pass.findings(recording, artifact.vectors)
+        func value(_ measure: String) throws -> Double {
+            try XCTUnwrap(
+                findings.first { $0.step == "probabilities" && $0.measure == measure }
+            ).value
+        }
+        let agreeing = Double(expected.count - 1) / Double(expected.count)
+        XCTAssertEqual(try value("argmax_agreement"), agreeing, accuracy: 1e-9)
+        let row = expected[0]
+        XCTAssertEqual(
+            try value("max_abs_error"), Double(row.max()! - row.min()!), accuracy: 1e-4
+        )
+        XCTAssertGreaterThan(try value("kl_divergence"), 0.1)
+        XCTAssertFalse(ASRConformanceReport(findings: findings).passed)
+    }
+
     func testAModelThatFailsIsAnErrorAndNoPass() async throws {
         let artifact = try Artifact()
         let model = Scripted(artifact.manifest) { _, _ in throw Interrupted() }

@@ -75,6 +75,20 @@ final class StreamingTests: XCTestCase {
         XCTAssertEqual(counts, [0, 0, 0, 1, 1, 2, 4, 5, 5, 5])
     }
 
+    /// Without a name that says so, time is the second axis of an input and the first of an output.
+    func testTheAxisOfTimeHasAPlaceWhereItHasNoName() throws {
+        var manifest = try Artifact().manifest
+        func unnamed(_ tensor: ASRManifest.Tensor) -> ASRManifest.Tensor {
+            var tensor = tensor
+            for axis in tensor.shape.indices { tensor.shape[axis].name = "axis_\(axis)" }
+            return tensor
+        }
+        manifest.model.inputs = manifest.model.inputs.map(unnamed)
+        manifest.model.outputs = manifest.model.outputs.map(unnamed)
+        XCTAssertEqual(try Laid.fed(manifest).shape(333).firstIndex(of: 333), 1)
+        XCTAssertEqual(try Laid.decoded(manifest).shape(333).firstIndex(of: 333), 0)
+    }
+
     func testOutputsOfAnotherSizeAreRefused() async throws {
         let artifact = try Artifact()
         let model = Scripted(artifact.manifest) { _, outputs in
