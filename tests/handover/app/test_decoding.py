@@ -174,6 +174,23 @@ def random_vocabulary(chance: np.random.Generator) -> Vocabulary:
     return Vocabulary(shuffled, kind, blank, boundary, frozenset(silent))  # type: ignore[arg-type]
 
 
+def test_a_step_of_a_long_utterance_takes_no_longer_than_the_first(tool: Tool) -> None:
+    """Ten times as many steps take ten times the processor's time, and not a hundred times."""
+    weights = read_weights(find_checkpoint(DEMO / "checkpoint", "auto"))
+    zeros = np.zeros((1, weights.n_hidden), np.float32)
+    frames = features(read_audio(DEMO / "sample.wav", 16_000), FeatureSettings())
+    once = network(weights, frames, zeros, zeros)[0].astype(np.float32)
+    case = {"tokens": 0, "output": "probabilities", "decoder": "beam", "n_best": 1, "width": 100}
+    case["scorer"] = str(DEMO / "prompts.scorer")
+    short, long = (
+        case | {"p": np.tile(once, (times, 1)), "cuts": list(range(0, times * len(once), 16))}
+        for times in (4, 40)
+    )
+    # Equal recordings have equally likely alternatives, so that the beam keeps some of each.
+    first, second = tool.decode([short, long], (read_alphabet(DEMO / "alphabet.txt"),))
+    assert second["seconds"] < 30 * first["seconds"]
+
+
 def test_labels_of_every_kind_give_the_text_of_python(tool: Tool) -> None:
     chance = np.random.default_rng(2)
     vocabularies: list[Vocabulary] = []

@@ -1,6 +1,8 @@
 /// The prefixes of a beam search as a tree of labels, and the times of their labels.
 ///
-/// The part that all prefixes share leaves the tree, so that memory and time stay bounded.
+/// The part that all prefixes share leaves the tree. A node that no prefix of the beam is at or above
+/// never comes back: where it has one child, walks over the tree pass it by, so that a step of a long
+/// utterance takes no longer than the first. It stays for the labels of its descendants.
 struct PrefixTree: Sendable {
     var nodes: [Node]
     var times = TimeTree()
@@ -44,12 +46,13 @@ struct PrefixTree: Sendable {
     @inline(__always)
     func following(_ node: Int32) -> Int32 {
         let next = nodes[Int(node)].next
-        return next >= 0 ? lowest(next) : nodes[Int(node)].parent
+        return next >= 0 ? lowest(next) : nodes[Int(node)].above
     }
 
     /// Adds a node to the tree, behind its parent's other children.
     mutating func grow(_ new: Node) -> Int32 {
         var node = new
+        node.above = node.parent
         let parent = Int(node.parent)
         node.previous = nodes[parent].lastChild
         let at: Int32
@@ -72,33 +75,84 @@ struct PrefixTree: Sendable {
     /// Takes a node out of the tree, and its ancestors, where nothing needs them.
     mutating func prune(_ start: Int32) {
         var at = start
-        while at != root, nodes[Int(at)].position < 0, nodes[Int(at)].firstChild < 0, nodes[Int(at)].parent >= 0 {
+        while at != root, nodes[Int(at)].position < 0, nodes[Int(at)].firstChild < 0, nodes[Int(at)].above >= 0 {
             let node = nodes[Int(at)]
-            if node.previous >= 0 {
-                nodes[Int(node.previous)].next = node.next
-            } else {
-                nodes[Int(node.parent)].firstChild = node.next
-            }
-            if node.next >= 0 {
-                nodes[Int(node.next)].previous = node.previous
-            } else {
-                nodes[Int(node.parent)].lastChild = node.previous
-            }
+            replace(at, by: node.previous, node.next)
             drop(at)
-            at = node.parent
+            dropPassed(from: node.parent, to: node.above)
+            at = node.above
+        }
+    }
+
+    /// Takes what no prefix can come back to out of the walks.
+    mutating func settle() {
+        settleRoot()
+        guard nodes[Int(root)].position < 0 else { return }
+        // The nodes that no prefix of the beam is at or above, parents before their children.
+        var at = nodes[Int(root)].firstChild
+        while at >= 0, at != root {
+            let node = nodes[Int(at)]
+            if node.position < 0, node.firstChild >= 0 {
+                if node.firstChild == node.lastChild { passBy(at) }
+                at = node.firstChild
+                continue
+            }
+            // On to the next one beside it, or beside an ancestor.
+            var up = at
+            while up != root, nodes[Int(up)].next < 0 { up = nodes[Int(up)].above }
+            at = up == root ? root : nodes[Int(up)].next
         }
     }
 
     /// Moves the root down to the node that all prefixes go through.
-    mutating func settle() {
+    private mutating func settleRoot() {
         while nodes[Int(root)].position < 0, nodes[Int(root)].firstChild >= 0,
             nodes[Int(root)].firstChild == nodes[Int(root)].lastChild
         {
             let next = nodes[Int(root)].firstChild
+            settled += tail(next)
+            dropPassed(from: nodes[Int(next)].parent, to: root)
             drop(root)
             root = next
             nodes[Int(root)].parent = -1
-            settled.append(Int(nodes[Int(root)].label))
+            nodes[Int(root)].above = -1
+        }
+    }
+
+    /// Puts the only child of a node in its place in the walks.
+    private mutating func passBy(_ at: Int32) {
+        let node = nodes[Int(at)]
+        let child = node.firstChild
+        nodes[Int(child)].above = node.above
+        nodes[Int(child)].previous = node.previous
+        nodes[Int(child)].next = node.next
+        replace(at, by: child, child)
+        times.release(node.time)
+        nodes[Int(at)].time = TimeTree.never
+    }
+
+    /// Makes the neighbours of a node, and the node above it, lead to others in its place.
+    private mutating func replace(_ at: Int32, by previous: Int32, _ next: Int32) {
+        let node = nodes[Int(at)]
+        if node.previous >= 0 {
+            nodes[Int(node.previous)].next = next
+        } else {
+            nodes[Int(node.above)].firstChild = next
+        }
+        if node.next >= 0 {
+            nodes[Int(node.next)].previous = previous
+        } else {
+            nodes[Int(node.above)].lastChild = previous
+        }
+    }
+
+    /// Drops the nodes that walks pass by, from one up to, but without, another.
+    private mutating func dropPassed(from node: Int32, to above: Int32) {
+        var at = node
+        while at != above {
+            let parent = nodes[Int(at)].parent
+            drop(at)
+            at = parent
         }
     }
 
@@ -114,6 +168,8 @@ struct PrefixTree: Sendable {
 struct Node: Sendable {
     var parent: Int32
     var label: UInt32
+    /// The node above it in a walk over the tree; -1: none. Walks pass nodes by.
+    var above: Int32 = -1
     var firstChild: Int32 = -1
     var lastChild: Int32 = -1
     var previous: Int32 = -1
