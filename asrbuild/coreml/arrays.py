@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from asrbuild.base.array import Array
+from asrbuild.coreml.halves import converted
 
 FP16_MAX = 65504.0
 
@@ -21,5 +22,5 @@ def transposed(matrix: Array, dtype: np.dtype[Any] | type) -> Array:
 def transpose_into(out: Array, matrix: Array) -> None:
     """``out[:] = matrix.T``, cast; 16 rows at a time, up to 10 times faster."""
     for row in range(0, len(matrix), 16):
-        block = matrix[row : row + 16].astype(out.dtype, copy=False)
+        block = converted(matrix[row : row + 16], out.dtype)
         out[:, row : row + 16] = block.T

@@ -27,6 +27,7 @@ import numpy as np
 
 from asrbuild.base.array import Array
 from asrbuild.coreml.executor.recording import Seen, Site
+from asrbuild.coreml.halves import converted
 
 LIMIT = 32768.0
 _FILE = "reaches.json"
@@ -170,7 +171,7 @@ def _product(node: _Node, x: Array, weight: Array, added: Array | float) -> floa
     |sum(w * x)| <= |w| * |x| (Cauchy and Schwarz); if that reaches the limit, the largest value of
     ``x`` is treated separately; if that bound reaches it too, the sums are computed.
     """
-    rows, known = np.asarray(x, _F32).reshape(-1, x.shape[-1]), node.weight(weight)
+    rows, known = converted(x, _F32).reshape(-1, x.shape[-1]), node.weight(weight)
     squares, more = np.einsum("ni,ni->n", rows, rows), float(np.max(added, initial=0))
     bound = float(np.sqrt(squares.max(initial=0))) * known.longest + more
     if bound < LIMIT:

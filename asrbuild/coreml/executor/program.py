@@ -20,6 +20,7 @@ from asrbuild.coreml.executor.literals import DTYPES, Blobs, read_value
 from asrbuild.coreml.executor.products import shared
 from asrbuild.coreml.executor.recording import Site, watched
 from asrbuild.coreml.executor.registry import MIL_OPS, NOT_HERE, REQUIRED, MilOp
+from asrbuild.coreml.halves import converted
 
 Env = list[Any]
 Step = Callable[[Env], None]
@@ -155,7 +156,7 @@ class Compiler:
         source, target = half.reshape(-1), wide.reshape(-1)
         for start in range(0, source.size, _WIDENED_AT_ONCE):
             piece = slice(start, start + _WIDENED_AT_ONCE)
-            target[piece] = source[piece]
+            target[piece] = converted(source[piece], _F32)
             self.blobs.release()
         return wide
 
@@ -468,9 +469,11 @@ def _widening(
     def widened(*arguments: Any) -> Any:
         values = list(arguments)
         for position in positions:
-            values[position] = values[position].astype(_F32)
+            values[position] = converted(values[position], _F32)
         for position in lists:
-            values[position] = [v.astype(_F32, copy=False) for v in values[position]]
+            values[position] = [
+                v if v.dtype == _F32 else converted(v, _F32) for v in values[position]
+            ]
         return run(*values)
 
     return widened
@@ -482,7 +485,7 @@ def _typed(run: Callable[..., Any], wanted: tuple[np.dtype[Any] | None, ...]) ->
         def run_typed_all(*arguments: Any) -> Any:
             results = run(*arguments)
             return [
-                result if dtype is None or result.dtype == dtype else result.astype(dtype)
+                result if dtype is None or result.dtype == dtype else converted(result, dtype)
                 for result, dtype in zip(results, wanted, strict=True)
             ]
 
@@ -491,6 +494,6 @@ def _typed(run: Callable[..., Any], wanted: tuple[np.dtype[Any] | None, ...]) ->
 
     def run_typed(*arguments: Any) -> Any:
         result = run(*arguments)
-        return result if result.dtype is dtype or dtype is None else result.astype(dtype)
+        return result if result.dtype is dtype or dtype is None else converted(result, dtype)
 
     return run_typed

@@ -19,8 +19,10 @@ import numpy as np
 from asrbuild.base.array import Array
 from asrbuild.coreml.executor.products import LARGE, rows_times, shared
 from asrbuild.coreml.executor.registry import mil_op
+from asrbuild.coreml.halves import converted
 
 Activation = Callable[[Array], Array]
+_F32 = np.dtype(np.float32)
 #: An array without axes: numpy needs half a microsecond to convert a scalar into one.
 _ONE = np.ones((), np.float32)
 #: Time steps whose input products are in memory at once: 128 x 4H floats, not T x 4H.
@@ -187,8 +189,7 @@ def lstm(
         "clip": None if clip is None else np.float32(clip),
         "stored": dtype if dtype == np.float16 else None,
     }
-    wide = [np.asarray(value, np.float32) for value in (x, initial_h, initial_c)]
-    x, h, c = wide
+    x, h, c = (converted(value, _F32) for value in (x, initial_h, initial_c))
     if direction != "bidirectional":
         sequence, h, c = run_lstm(
             x,
@@ -229,7 +230,7 @@ def lstm(
         sequence, h, c = (np.concatenate(pair, axis=-1) for pair in zip(ahead, back, strict=True))
         if not output_sequence:
             sequence = h[None]
-    return [value.astype(dtype, copy=False) for value in (sequence, h, c)]
+    return [converted(value, dtype) for value in (sequence, h, c)]
 
 
 @mil_op("gru", wide_constants=True)
@@ -255,8 +256,8 @@ def gru(
     """
     dtype = x.dtype
     sequence, h = run_gru(
-        np.asarray(x, np.float32),
-        np.asarray(initial_h, np.float32),
+        converted(x, _F32),
+        converted(initial_h, _F32),
         weight_ih,
         weight_hh,
         bias,
@@ -268,7 +269,7 @@ def gru(
         stored=dtype,
     )
     sequence = in_order(sequence, direction) if output_sequence else h[None]
-    return [sequence.astype(dtype, copy=False), h.astype(dtype, copy=False)]
+    return [converted(sequence, dtype), converted(h, dtype)]
 
 
 def run_gru(
@@ -350,8 +351,8 @@ def rnn(
     """``x <s, b, I>, initial_h <b, H> -> <s or 1, b, H>, <b, H>``; weights ``<H, I>``, ``<H, H>``."""  # noqa: E501
     dtype = x.dtype
     sequence, h = run_rnn(
-        np.asarray(x, np.float32),
-        np.asarray(initial_h, np.float32),
+        converted(x, _F32),
+        converted(initial_h, _F32),
         weight_ih,
         weight_hh,
         bias,
@@ -360,7 +361,7 @@ def rnn(
         stored=dtype,
     )
     sequence = in_order(sequence, direction) if output_sequence else h[None]
-    return [sequence.astype(dtype, copy=False), h.astype(dtype, copy=False)]
+    return [converted(sequence, dtype), converted(h, dtype)]
 
 
 def run_rnn(
