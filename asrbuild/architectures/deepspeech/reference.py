@@ -231,8 +231,7 @@ def run_cases(
         return together
 
     ordered = sorted(cases, key=lambda name: -len(cases[name]))
-    # The longest case takes about as long as all others together.
-    groups = [ordered[:1], ordered[1:]] if batch else [[name] for name in ordered]
+    groups = [ordered] if batch else [[name] for name in ordered]
     with ThreadPoolExecutor(usable_processors()) as threads:
         pieces = {
             name: own for group in threads.map(run_group, groups) for name, own in group.items()

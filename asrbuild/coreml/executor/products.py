@@ -20,7 +20,7 @@ import hashlib
 import os
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -49,8 +49,10 @@ _TWO_HALVES = 1 << 22
 
 #: The weights, the row's place in its block (None: a single row), and the row.
 ProductRow = tuple[bytes, int | None, bytes]
-#: Makes the product of a single row, together with those that other runs wait for.
-Alone = Callable[[ProductRow, Array, Array], Array]
+#: Rows (I,) that are multiplied by the same weights, and their products (O,).
+Rows = dict[ProductRow, Array]
+#: Makes the products of new rows, together with those that other runs wait for.
+Make = Callable[[Rows, Array], Rows]
 
 
 def multiply(x: Array, weight: Array) -> Array:
@@ -84,14 +86,19 @@ def _each_alone(rows: Array, weight: Array) -> Array:
                 np.dot(weight[first:last], row, made[first:last])
             first = last
 
-    half = outputs // 2 // BLOCK * BLOCK
+    _by_two_threads(fill, weight, outputs // 2 // BLOCK * BLOCK)
+    return product
+
+
+def _by_two_threads(fill: Callable[[int, int], None], weight: Array, half: int) -> None:
+    """Calls ``fill(first, end)`` for all outputs; for large weights, in two halves at once."""
+    outputs = len(weight)
     if weight.size < _TWO_HALVES or not half or usable_processors() == 1:
         fill(0, outputs)
-        return product
+        return
     lower = _second_thread(os.getpid()).submit(fill, half, outputs)
     fill(0, half)
     lower.result()
-    return product
 
 
 @functools.cache
@@ -114,9 +121,14 @@ def _in_blocks(rows: Array, weight: Array) -> Array:
         whole = np.matmul(weight, columns).transpose(0, 2, 1)
         return whole.reshape(blocks * BLOCK, len(weight))[:count]
     product = np.empty((blocks, BLOCK, len(weight)), np.result_type(rows, weight))
-    for first in range(0, len(weight), _OUTPUTS_AT_ONCE):
-        part = slice(first, first + _OUTPUTS_AT_ONCE)
-        product[:, :, part] = np.matmul(weight[part], columns).transpose(0, 2, 1)
+
+    def fill(first: int, end: int) -> None:
+        for start in range(first, end, _OUTPUTS_AT_ONCE):
+            part = slice(start, min(start + _OUTPUTS_AT_ONCE, end))
+            product[:, :, part] = np.matmul(weight[part], columns).transpose(0, 2, 1)
+
+    parts = -(-len(weight) // _OUTPUTS_AT_ONCE)
+    _by_two_threads(fill, weight, parts // 2 * _OUTPUTS_AT_ONCE)
     return product.reshape(blocks * BLOCK, len(weight))[:count]
 
 
@@ -168,13 +180,19 @@ class Products:
         """
         keys = self._keys(self._name(weight), np.ascontiguousarray(x), weight)
         new = {key: row for key, row in zip(keys, x, strict=True) if key not in self._made}
-        alone = _alone.get() or (lambda _key, row, weight: multiply(row, weight))
-        made = {key: alone(key, row, weight) for key, row in new.items() if key[1] is None}
-        made |= self._in_places({k: row for k, row in new.items() if k[1] is not None}, weight)
+        made = (_maker.get() or self.make)(new, weight) if new else {}
         result = np.stack([made[key] if key in made else self._made[key] for key in keys])
         for key in dict.fromkeys(keys):
             self._remember(key, made.get(key))
         return result
+
+    def make(self, rows: Rows, weight: Array) -> Rows:
+        """The products of rows (I,), computed anew: (O,) each."""
+        alone = [key for key in rows if key[1] is None]
+        made: Rows = {}
+        if alone:
+            made |= zip(alone, _each_alone(np.stack([rows[k] for k in alone]), weight), strict=True)
+        return made | self._in_places({k: rows[k] for k in rows if k[1] is not None}, weight)
 
     def _keys(self, name: bytes, x: Array, weight: Array) -> list[ProductRow]:
         places: Iterable[int | None] = [None]
@@ -186,7 +204,7 @@ class Products:
             for place, row in zip(places, x, strict=True)
         ]
 
-    def _in_places(self, rows: dict[ProductRow, Array], weight: Array) -> dict[ProductRow, Array]:
+    def _in_places(self, rows: Rows, weight: Array) -> Rows:
         """The products of the rows, each computed at its place; at any place if all are equal."""
         if not rows:
             return {}
@@ -236,7 +254,7 @@ class Products:
 
 _of_process = Products()
 _shared: ContextVar[Products | None] = ContextVar("shared", default=None)
-_alone: ContextVar[Alone | None] = ContextVar("alone", default=None)
+_maker: ContextVar[Make | None] = ContextVar("maker", default=None)
 
 
 @contextmanager
@@ -258,14 +276,9 @@ def shared() -> Products | None:
     return _shared.get()
 
 
-def multiply_alone_with(alone: Alone) -> None:
-    """From now on, ``alone`` makes the products of single rows in this thread."""
-    _alone.set(alone)
-
-
-def multiply_alone(rows: Sequence[Array], weight: Array) -> Array:
-    """``multiply`` of each of these rows (I,) by itself: (N, O)."""
-    return _each_alone(np.stack(rows), weight)
+def make_with(make: Make) -> None:
+    """From now on, ``make`` makes the products of new rows in this thread."""
+    _maker.set(make)
 
 
 def _digest(array: Array) -> bytes:

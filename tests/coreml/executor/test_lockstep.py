@@ -13,7 +13,7 @@ from asrbuild.base.array import Array
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.coreml.executor import lockstep
 from asrbuild.coreml.executor.mil.recurrent import ACTIVATIONS, run_rnn
-from asrbuild.coreml.executor.products import sharing
+from asrbuild.coreml.executor.products import Products, Rows, sharing
 
 #: Large enough that products are shared.
 UNITS = 1024
@@ -46,14 +46,36 @@ def test_lanes_of_any_length_give_the_bits_of_one_run_at_a_time() -> None:
 
 def test_products_of_one_step_are_made_together(monkeypatch: pytest.MonkeyPatch) -> None:
     counts = []
-    multiply = lockstep.multiply_alone
-    monkeypatch.setattr(
-        lockstep, "multiply_alone", lambda rows, w: counts.append(len(rows)) or multiply(rows, w)
-    )
+    make = Products.make
+
+    def counted(self: Products, rows: Rows, weight: Array) -> Rows:
+        counts.append(len(rows))
+        return make(self, rows, weight)
+
+    monkeypatch.setattr(Products, "make", counted)
     run = layers()
     with sharing():
         lockstep.in_lockstep([partial(run, 20 + seed, 2) for seed in range(4)])
-    assert max(counts) == 4
+    # Two input rows and then one row of the state, each of four lanes.
+    assert counts[:2] == [8, 4]
+    assert max(counts) == 8
+
+
+def test_a_call_that_fills_its_blocks_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = []
+    make = Products.make
+
+    def counted(self: Products, rows: Rows, weight: Array) -> Rows:
+        counts.append(len(rows))
+        return make(self, rows, weight)
+
+    monkeypatch.setattr(Products, "make", counted)
+    run = layers()
+    with sharing():
+        together = lockstep.in_lockstep([partial(run, 50 + seed, 40) for seed in range(2)])
+    assert counts[:3] == [40, 40, 2]
+    for seed, made in enumerate(together):
+        assert np.array_equal(made, run(50 + seed, 40))
 
 
 def test_the_first_failure_is_raised_and_no_lane_is_left() -> None:

@@ -41,7 +41,7 @@ def products_made(monkeypatch) -> list[int]:
 
         return count
 
-    for name in ("multiply", "_in_blocks"):
+    for name in ("_each_alone", "_in_blocks"):
         monkeypatch.setattr(module, name, counted(getattr(module, name)))
     monkeypatch.setattr(Products, "_places_are_alike", lambda *_: True)
     return made
@@ -223,8 +223,12 @@ with one_thread():
         row = values[:shape[1]]
         print(np.array_equal(products.multiply(row, weight), np.dot(weight, row)))
         rows = [np.roll(row, n) for n in range(4)]
-        alone = products.multiply_alone(rows, weight)
+        alone = products._each_alone(np.stack(rows), weight)
         print(all(np.array_equal(made, np.dot(weight, row)) for made, row in zip(alone, rows)))
+        by_two = products._in_blocks(np.stack(rows * 9), weight)
+        products.usable_processors = lambda: 1
+        print(np.array_equal(by_two, products._in_blocks(np.stack(rows * 9), weight)))
+        products.usable_processors = lambda: 2
 """
 
 
@@ -240,7 +244,7 @@ def test_places_of_a_block_and_halves_of_the_weights_round_alike(kernel: str) ->
         text=True,
         check=False,
     )
-    assert done.stdout.split() == ["True"] * 3 * len(SHAPES), done.stderr
+    assert done.stdout.split() == ["True"] * 4 * len(SHAPES), done.stderr
 
 
 @pytest.mark.parametrize("outputs", [1, 29, 1023, 1025, 2049])
