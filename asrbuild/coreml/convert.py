@@ -28,8 +28,8 @@ from asrbuild.coreml.request import (
 )
 from asrbuild.coreml.sharing import add_sharing
 from asrbuild.coreml.signature import Port, Signature
+from asrbuild.coreml.speedups.checked_once import checked_once
 from asrbuild.coreml.speedups.importing import import_coremltools
-from asrbuild.coreml.speedups.kept_constants import kept_constants
 from asrbuild.coreml.speedups.nn_weights import fast_weights
 
 DEFAULT_FUNCTION = "main"
@@ -212,7 +212,7 @@ def _export(
         add_sharing(passes)  # the body names no weights that functions share
     builder = ct.models.neural_network.NeuralNetworkBuilder
     try:
-        with kept_constants(), fast_weights(builder, half=request.precision == "fp16"):
+        with checked_once(), fast_weights(builder, half=request.precision == "fp16"):
             spec, _ = mil_convert_to_proto(
                 program,
                 "milinternal",

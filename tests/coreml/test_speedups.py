@@ -32,12 +32,16 @@ else:
     source = folder / "output_graph.pb"
     labels = [*" abcdefghijklmnopqrstuvwxyz'"]
     write_frozen_graph(weights, ExportFlags(n_steps=4, n_hidden=32), labels, source)
-for form, precision, name in (
-    ("mlprogram", "fp16", "model.mlpackage"), ("neuralnetwork", "fp32", "model.mlmodel")
+for form, precision, lstm, name in (
+    ("mlprogram", "fp16", "loop", "model.mlpackage"),
+    ("mlprogram", "fp16", "native", "native.mlpackage"),
+    ("neuralnetwork", "fp32", "loop", "model.mlmodel"),
 ):
+    if lstm == "native" and sys.argv[1] != "mil":
+        continue
     outputs = ("logits", "new_state_c", "new_state_h")
     request = ConversionRequest(
-        form, precision, lstm="loop", steps=FixedSteps(4), outputs=outputs
+        form, precision, lstm=lstm, steps=FixedSteps(4), outputs=outputs
     )
     convert(source, request, folder / name)
 """
