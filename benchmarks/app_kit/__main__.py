@@ -4,8 +4,8 @@
 
 builds artifacts and their Swift package (with the stand-in for Core ML that asrbuild's executor
 answers) with all changes of ``tests/handover/app/changes.py`` in it, and runs the tests with each.
-A change is found if a test fails, ends its process or does not end, two times in a row. At least
-95 % must be found; the others are printed, with the reason where the table gives one.
+A change is found if a test fails, crashes or does not end, and does so again. At least 95 % must be
+found; the others are printed, with the reason where the table gives one.
 
 A run that breaks for another reason is an error and finds nothing. Without a change every test must
 run and pass. ``FOLDER/results.jsonl`` keeps the results: a change is tried again when it or the kit
@@ -127,7 +127,7 @@ class Measure:
     def decode(self, number: int) -> tuple[Try, Fault] | None:
         assert self.decoders is not None
         found = self.decoders.find(number)
-        return (Try("decoding", ""), Fault("", found)) if found else None
+        return (Try("decoding", ""), Fault("random cases", found)) if found else None
 
     def tries(self, change: Data | Code, names: list[str]) -> list[Try]:
         """Tests in the order of the likelihood that they find the change."""

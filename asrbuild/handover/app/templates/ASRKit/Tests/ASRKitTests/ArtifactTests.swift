@@ -48,11 +48,18 @@ final class ArtifactTests: XCTestCase {
             // What Xcode compiled comes first.
             try write("\(name).mlmodelc")
             XCTAssertEqual(try artifact.model().lastPathComponent, "\(name).mlmodelc")
-            for path in ["../secret", "/etc/passwd", "a//b", "", "."] {
-                XCTAssertThrowsError(try artifact.file(path), path)
-            }
+            try expectRefused(["../secret", "/etc/passwd", "a//b", "", "."], artifact)
         }
         XCTAssertThrowsError(try ASRArtifact(named: "other", in: folder))
+    }
+
+    private func expectRefused(_ paths: [String], _ artifact: ASRArtifact) throws {
+        for path in paths {
+            XCTAssertThrowsError(try artifact.file(path), path) { error in
+                let expected = ASRError.contradiction("\(path) is not a file of the artifact")
+                XCTAssertEqual(error as? ASRError, expected)
+            }
+        }
     }
 
     func testAnArtifactsOwnFolderHasItsOwnNames() throws {
@@ -62,6 +69,8 @@ final class ArtifactTests: XCTestCase {
         XCTAssertEqual(artifact.conformance, given.folder.appendingPathComponent("conformance"))
         XCTAssertEqual(try artifact.model().lastPathComponent, given.manifest.model.package)
         XCTAssertThrowsError(try artifact.file("no such file"))
+        // The last two are there.
+        try expectRefused(["../secret", "", "./manifest.json", "conformance/../manifest.json"], artifact)
     }
 
     func testCompiledModelsAreKeptByPackageAndSystem() async throws {
