@@ -215,7 +215,8 @@ DATA_2 = (
     manifest("context.left_steps", lambda steps: steps + 1),
     manifest("rows.steps", lambda steps: steps + 1),
     manifest("rows.add", lambda add: add - 1),
-    manifest("features.step_ms", lambda ms: 2 * ms),
+    # Not features.step_ms: times are those of rows, and steps those of the settings.
+    manifest("features.settings.stride", lambda samples: 2 * samples),
     manifest("rows.row_ms", lambda ms: 2 * ms),
     manifest("decoder.kind", "characters"),
     manifest("decoder.alphabet", swap(0, 1)),
@@ -358,5 +359,3 @@ CODE = (
     ),
     decoding(SCORER + "WordTrie.swift", "«isFinal(state) ? 0 : state»", "state"),
 )
-#: Changes that no result can show, with the reason.
-KNOWN: dict[str, str] = {}
