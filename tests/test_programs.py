@@ -9,9 +9,12 @@ import pytest
 
 from tests.paths import ROOT
 
-PROGRAMS = sorted(
-    str(p.relative_to(ROOT)) for d in ("benchmarks", "tools") for p in (ROOT / d).glob("*.py")
-)
+#: Files, and folders with a file that starts them.
+BENCHMARKS = [
+    *(ROOT / "benchmarks").glob("*.py"),
+    *(path.parent for path in (ROOT / "benchmarks").glob("*/__main__.py")),
+]
+PROGRAMS = sorted(str(p.relative_to(ROOT)) for p in [*BENCHMARKS, *(ROOT / "tools").glob("*.py")])
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
@@ -30,5 +33,5 @@ def test_every_program_prints_its_help(program: str) -> None:
 
 def test_the_main_benchmark_names_every_other_one() -> None:
     text = (ROOT / "benchmarks" / "all.py").read_text(encoding="utf-8")
-    for path in (ROOT / "benchmarks").glob("*.py"):
+    for path in BENCHMARKS:
         assert path.name == "all.py" or f"``{path.name}``" in text, path.name
