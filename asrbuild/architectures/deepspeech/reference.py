@@ -223,19 +223,13 @@ def run_cases(
     session = GraphSession(for_any_batch(graph) if batch else graph, lean=lean)
     run = partial(run_together, session, nodes=nodes, steps=steps, n_hidden=n_hidden)
 
-    def run_group(names: Sequence[str]) -> dict[str, list[Piece]]:
-        given = {name: cases[name] for name in names}
-        together = _run_at_once(run, batch, given) if batch and len(given) > 1 else None
-        if together is None:
-            return {name: run(None, {name: given[name]})[name] for name in names}
-        return together
-
-    ordered = sorted(cases, key=lambda name: -len(cases[name]))
-    groups = [ordered] if batch else [[name] for name in ordered]
-    with ThreadPoolExecutor(usable_processors()) as threads:
-        pieces = {
-            name: own for group in threads.map(run_group, groups) for name, own in group.items()
-        }
+    # One batch reads the weights once a step; meanwhile the build uses the other processors.
+    pieces = _run_at_once(run, batch, cases) if batch else None
+    if pieces is None:
+        ordered = sorted(cases, key=lambda name: -len(cases[name]))
+        with ThreadPoolExecutor(usable_processors()) as threads:
+            alone = threads.map(lambda name: run(None, {name: cases[name]})[name], ordered)
+            pieces = dict(zip(ordered, alone, strict=True))
     zeros = np.zeros((1, n_hidden), np.float32)
     results: dict[str, Array] = {}
     for name in cases:
