@@ -135,7 +135,7 @@ def _in_blocks(rows: Array, weight: Array) -> Array:
 def rows_times(x: Array, weight: Array) -> Array:
     """``multiply(x, weight)``; inside of ``sharing``, with remembered products."""
     products = shared()
-    if products is None or weight.size < LARGE:
+    if products is None or weight.size < LARGE or not x.size:
         return multiply(x, weight)
     product = products.rows_times(x.reshape(-1, x.shape[-1]), weight)
     return product.reshape(*x.shape[:-1], len(weight))

@@ -247,6 +247,13 @@ def test_places_of_a_block_and_halves_of_the_weights_round_alike(kernel: str) ->
     assert done.stdout.split() == ["True"] * 4 * len(SHAPES), done.stderr
 
 
+@pytest.mark.parametrize("shape", [(0,), (3, 0)])
+def test_no_rows_have_no_product(shape: tuple[int, ...]) -> None:
+    with sharing():
+        product = rows_times(np.zeros((*shape, WIDTH), np.float32), weights(0))
+    assert product.shape == (*shape, len(weights(0)))
+
+
 @pytest.mark.parametrize("outputs", [1, 29, 1023, 1025, 2049])
 @pytest.mark.parametrize("rows", [1, 2, 15, 16, 17, 100])
 def test_blocks_are_the_product(rows: int, outputs: int) -> None:
