@@ -9,7 +9,7 @@ from tests.paths import ROOT
 #: The kit's README, and the page about apps.
 README, PAGE = "asrbuild/handover/app/templates/README.md.j2", "docs/an-app.md"
 #: Document -> its blocks of Swift, each of which tests compile, and run where Linux can.
-BLOCKS = {README: ("package", "listen", "fetch", "prove"), PAGE: ("pull",)}
+BLOCKS = {README: ("package", "listen", "fetch", "prove", "replay"), PAGE: ("pull",)}
 
 
 def swift_blocks(text: str) -> list[str]:

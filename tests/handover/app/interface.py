@@ -13,6 +13,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 from asrbuild.artifact.layout import SWIFT_KIT
@@ -36,14 +37,26 @@ def version() -> str:
     return str(found)
 
 
-def symbols(build: Path) -> dict[str, bool]:
-    """Public declaration with its module and place -> whether it is described."""
+#: The protocol of values that cross from one task to another, and the kinds of types.
+SENDABLE, TYPES = "s:s8SendableP", ("swift.struct", "swift.enum", "swift.class")
+
+
+@dataclass(frozen=True)
+class Symbol:
+    """A public symbol: whether it is described, and whether it is a type that is not Sendable."""
+
+    described: bool
+    unsendable: bool
+
+
+def symbols(build: Path) -> dict[str, Symbol]:
+    """Public declaration with its module and place -> what is known of it."""
     target = json.loads(
         subprocess.run(
             ["swift", "-print-target-info"], capture_output=True, text=True, check=True
         ).stdout
     )["target"]["triple"]
-    found: dict[str, bool] = {}
+    found: dict[str, Symbol] = {}
     with tempfile.TemporaryDirectory() as folder:
         for module in MODULES:
             subprocess.run(
@@ -66,10 +79,18 @@ def symbols(build: Path) -> dict[str, bool]:
                 check=True,
             )
         for file in sorted(Path(folder).glob("*.symbols.json")):
-            for one in json.loads(file.read_text())["symbols"]:
+            graph = json.loads(file.read_text())
+            sendable = {
+                each["source"]
+                for each in graph["relationships"]
+                if (each["kind"], each["target"]) == ("conformsTo", SENDABLE)
+            }
+            for one in graph["symbols"]:
                 code = "".join(part["spelling"] for part in one["declarationFragments"])
                 place = ".".join([file.name.split(".")[0], *one["pathComponents"]])
-                found[f"{place}: {code}"] = bool(one.get("docComment"))
+                is_type = one["kind"]["identifier"] in TYPES
+                unsendable = is_type and one["identifier"]["precise"] not in sendable
+                found[f"{place}: {code}"] = Symbol(bool(one.get("docComment")), unsendable)
     return found
 
 

@@ -178,7 +178,7 @@ def documented(folder: Path, change: Callable[[dict[str, Any]], object]) -> Path
     manifest = Manifest.model_validate_json(json.dumps(fields))
     code = documents.readme_code(readme(manifest, ["reference"]))
     folder.mkdir()
-    for name in ("listen", "fetch", "prove"):
+    for name in ("listen", "fetch", "prove", "replay"):
         (folder / f"{name}.swift").write_text(code[name])
     (folder / "page.swift").write_text(documents.page_code(manifest.name))
     (folder / "Module.swift").write_text(MODULE)

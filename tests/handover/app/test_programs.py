@@ -16,7 +16,6 @@ import pytest
 
 from asrbuild.artifact.layout import CONFORMANCE_KIT
 from asrbuild.artifact.reading import read_manifest
-from asrbuild.artifact.runtime import transcribe
 from asrbuild.base.digest import tree_digests
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.handover.app.checking import check_syntax
@@ -26,7 +25,6 @@ from asrbuild.handover.ship.push import ship
 from asrbuild.handover.ship.remotes.address import open_remote
 from asrbuild.handover.ship.signing.keys import new_key
 from asrbuild.handover.ship.signing.trust import read_trust
-from asrbuild.speech.audio import read_audio
 from tests.acceptance.conftest import run_asrbuild
 from tests.handover.app import documents
 from tests.handover.app.package import Built, needs_swift
@@ -90,27 +88,19 @@ def test_the_sample_app_is_made_from_an_artifact(
 #: No server has this address.
 CLOSED = "http://127.0.0.1:9"
 #: Programs with the code of the README and of the page about apps, and their libraries.
-FETCH = """import ASRKit
-import Foundation
-
-@main
+FETCH = """@main
 struct Fetch {
     static func main() async throws {
-        let given = CommandLine.arguments
-        let sound = try ASRWaveFile(contentsOf: URL(fileURLWithPath: given[1]))
-        for first in stride(from: 2, to: given.count, by: 2) {
-            let address = URL(string: given[first])!
-            let publisher = try String(contentsOfFile: given[first + 1], encoding: .utf8)
-            do {
-                let transcriber = try await fetchedTranscriber(from: address, publisher: publisher)
-                let pieces = sound.pieces(at: 16_000, seconds: 0.1)
-                for try await event in ASRRecognizer({ transcriber }).events(of: pieces) {
-                    if case .final(let transcript) = event { print("text:", transcript.text) }
-                }
-                let artifact = try await pulledArtifact(from: address, publisher: publisher)
-                print("pulled:", artifact.folder.path)
-            } catch {
-                print("failed:", error)
+        let (address, file) = (URL(string: CommandLine.arguments[2])!, CommandLine.arguments[3])
+        let publisher = try String(contentsOfFile: file, encoding: .utf8)
+        let recognizer = ASRRecognizer {
+            try await fetchedTranscriber(from: address, publisher: publisher)
+        }
+        let recording = try ASRWaveFile(contentsOf: URL(fileURLWithPath: CommandLine.arguments[1]))
+        for try await event in recognizer.events(of: recording.pieces(at: 16_000, seconds: 0.1)) {
+            switch event {
+            case .partial(let text): print("so far:", text)
+            case .final(let transcript): print("text:", transcript.text)
             }
         }
     }
@@ -123,9 +113,9 @@ import Foundation
 @main
 struct Sample {
     static func main() async throws {
-        let given = CommandLine.arguments.map { URL(fileURLWithPath: $0) }
-        for first in stride(from: 1, to: given.count, by: 2) {
-            let source = try SpeechModel(resources: given[first], folder: given[first + 1])
+        let paths = CommandLine.arguments.map { URL(fileURLWithPath: $0) }
+        for first in stride(from: 1, to: paths.count, by: 2) {
+            let source = try SpeechModel(resources: paths[first], folder: paths[first + 1])
             print("local:", try await source.local()?.manifest.version ?? "none")
             do {
                 let newest = try await source.newest { share in print("share:", share) }
@@ -135,6 +125,10 @@ struct Sample {
                 print("failed:", error)
             }
         }
+        let given = ProcessInfo.processInfo.environment
+        let publisher = try String(contentsOfFile: given["PUBLISHER"]!, encoding: .utf8)
+        let address = URL(string: given["ADDRESS"]!)!
+        print("pulled:", try await pulledArtifact(from: address, publisher: publisher).folder.path)
     }
 }
 """
@@ -143,7 +137,11 @@ import Foundation
 
 @main
 struct Prove {
-    static func main() async throws { print(try await proveOnThisDevice().path) }
+    static func main() async throws {
+        let data = URL(fileURLWithPath: CommandLine.arguments[1])
+        print("replayed:", try await replayed("speech", in: data) ?? "nothing")
+        print(try await proveOnThisDevice().path)
+    }
 }
 
 #if !canImport(CryptoKit)
@@ -195,21 +193,22 @@ def programs(
     (listen / "Sources" / "Dictate" / "Model").symlink_to(listen / "Sources" / "Listen" / "Model")
     readme = (artifacts["explicit"] / "README.md").read_text()
     code = documents.readme_code(readme)
+    scored = documents.readme_code((artifacts["stateful"] / "README.md").read_text())
+    fetch = scored["fetch"] + FETCH
+    assert len([line for line in fetch.splitlines() if line.strip()]) < 40
     # A pass with each set of units, for a short test.
     proof = code["prove"].replace("let test =", "var test =")
     proof = proof.replace("    let file =", "    test.passes = 1\n    let file =")
     assert "passes" in proof
     sources = {
-        "Fetch": {
-            "Fetch": FETCH,
-            "Fetched": code["fetch"],
-            "Pulled": documents.page_code(read_manifest(artifacts["explicit"]).name),
-        },
-        "Prove": {"Prove": PROVE, "Proven": proof},
+        # One file: from what was shipped to words with a scorer and hot words.
+        "Fetch": {"Fetch": fetch},
+        "Prove": {"Prove": PROVE, "Proven": proof, "Replayed": scored["replay"]},
     }
     sample = ROOT / "examples" / "dictation" / "Dictation.swiftpm" / "Sources" / "Dictation"
     model = (sample / "SpeechModel.swift").read_text()
-    sources["Sample"] = {"Sample": SAMPLE, "SpeechModel": model}
+    page = documents.page_code("demo-dynamic")
+    sources["Sample"] = {"Sample": SAMPLE, "SpeechModel": model, "Page": page}
     for name, files in sources.items():
         (listen / "Sources" / name).mkdir()
         for file, text in files.items():
@@ -229,6 +228,20 @@ def programs(
     assert done.returncode == 0, done.stdout + done.stderr
     assert "warning:" not in done.stdout + done.stderr
     return listen
+
+
+@pytest.fixture(scope="module")
+def heard(artifacts: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The genuine decoder's text of ``speech``, with the README's hot words."""
+    artifact = artifacts["stateful"]
+    audio = artifact / CONFORMANCE_KIT / "speech" / "audio.wav"
+    done = run_asrbuild(
+        *("transcribe", str(artifact), str(audio), "--hot-word=asterisk=5", "--json"),
+        cwd=tmp_path_factory.mktemp("heard"),
+    )
+    assert done.code == 0, done.err
+    (found,) = json.loads(done.out)["recordings"]
+    return str(found["text"])
 
 
 def run(
@@ -272,47 +285,46 @@ def test_a_package_written_from_the_readme_transcribes_with_two_artifacts(
         assert words == [word["text"] for word in expected["words"]]
 
 
-def test_the_readme_fetches_the_artifact_that_a_publisher_ships(
+def test_the_readme_fetches_what_a_publisher_ships_and_transcribes_with_it(
     built: Built,
     artifacts: dict[str, Path],
     published: dict[str, Path],
     programs: Path,
+    heard: str,
     tmp_path: Path,
 ) -> None:
-    """Fetched, then without a network, and never with another key than the publisher's."""
+    """With partial texts, the scorer and hot words; then without a network, and never unsigned."""
     signer = new_key("publisher", tmp_path / "config")
     remote, trust = tmp_path / "remote", read_trust(tmp_path / "config")
-    artifact = published["explicit"]
+    artifact = published["stateful"]
     ship(artifact, open_remote(str(remote)), signer=signer, trust=trust, channel="stable")
     new_key("stranger", tmp_path / "other")
     key = tmp_path / "config" / "keys" / "publisher.pub"
-    audio = artifacts["explicit"] / CONFORMANCE_KIT / "reference" / "audio.wav"
-    text = f"text: {transcribe(artifact, read_audio(audio, 16_000)).hypotheses[0].text}"
-    pipes, other = tmp_path / "pipes", tmp_path / "other" / "keys" / "stranger.pub"
+    other = tmp_path / "other" / "keys" / "stranger.pub"
+    audio = artifacts["stateful"] / CONFORMANCE_KIT / "speech" / "audio.wav"
+    pipes = tmp_path / "pipes"
     env = {"ASRKIT_EXECUTOR": str(pipes), "XDG_DATA_HOME": str(tmp_path / "data")}
-    with (
-        serving(artifact, read_manifest(artifact), pipes),
-        remote_server(functools.partial(Quiet, directory=str(remote))) as address,
-    ):
-        turns = (address, other, address, key, CLOSED, key)
-        ran = run(built, programs, "Fetch", audio, *turns, **env)
-    assert ran.returncode == 0, ran.stderr
-    refused, *fetched, offline, gone = ran.stdout.splitlines()
-    assert "untrustedSigner" in refused
-    *progress, words, pulled = fetched
-    bytes_here = [re.fullmatch(r"(\d+) of (\d+) bytes", line) for line in progress]
-    assert bytes_here[-1] is not None
-    assert bytes_here[-1][1] == bytes_here[-1][2]
-    assert (words, offline) == (text, text)
-    # The files for an app, byte for byte.
-    folder, whole = tree_digests(Path(pulled.removeprefix("pulled: "))), tree_digests(artifact)
-    assert "manifest.json" in folder
-    assert folder.items() <= whole.items()
-    assert gone.startswith("failed: server(")
+    with serving(artifact, read_manifest(artifact), pipes):
+        with remote_server(functools.partial(Quiet, directory=str(remote))) as address:
+            quiet = env | {"SWIFT_BACKTRACE": "enable=no"}
+            refused = run(built, programs, "Fetch", audio, address, other, **quiet)
+            fetched = run(built, programs, "Fetch", audio, address, key, **env)
+        offline = run(built, programs, "Fetch", audio, CLOSED, key, **env)
+    assert refused.returncode != 0
+    assert "untrustedSigner" in refused.stderr
+    assert (fetched.returncode, offline.returncode) == (0, 0), fetched.stderr + offline.stderr
+    lines = fetched.stdout.splitlines()
+    progress = [found for line in lines if (found := re.fullmatch(r"(\d+) of (\d+) bytes", line))]
+    assert progress[-1][1] == progress[-1][2]
+    words = lines[len(progress) :]
+    assert len(words) > 3
+    assert all(line.startswith("so far: ") for line in words[:-1])
+    assert words[-1] == f"text: {heard}"
+    assert offline.stdout.splitlines() == words
 
 
 def test_the_readme_proves_a_model_where_it_runs(
-    built: Built, artifacts: dict[str, Path], programs: Path, tmp_path: Path
+    built: Built, artifacts: dict[str, Path], programs: Path, heard: str, tmp_path: Path
 ) -> None:
     """Every step passes, the key signs, and asrbuild refuses a machine that is no device."""
     artifact, signer = artifacts["explicit"], new_key("phone", tmp_path / "config")
@@ -323,11 +335,15 @@ def test_the_readme_proves_a_model_where_it_runs(
     for part, kept in (("conformance", "conformance"), ("mlpackage", "model.mlpackage")):
         shutil.copytree(artifact / kept, bundle / f"{name}.{part}", dirs_exist_ok=True)
     pipes = tmp_path / "pipes"
+    data = programs / "Sources" / "Listen" / "Model"
     with serving(artifact, read_manifest(artifact), pipes, signer):
         env = {"ASRKIT_EXECUTOR": str(pipes), "ASRKIT_KEY_ID": signer.keyid}
-        ran = run(built, programs, "Prove", TMPDIR=str(tmp_path), **env)
+        ran = run(built, programs, "Prove", data, TMPDIR=str(tmp_path), **env)
     assert ran.returncode == 0, ran.stderr
-    file = Path(ran.stdout.strip())
+    *partial, said, proven = ran.stdout.splitlines()
+    assert len(partial) > 3
+    assert said == f"replayed: {heard}"
+    file = Path(proven)
     payload, by = unseal(file.read_bytes(), signer.trust)
     assert by.label == "phone"
     document = json.loads(payload)
@@ -372,7 +388,9 @@ def test_the_sample_app_takes_the_newest_model_that_its_publisher_ships(
             (resources("offline", CLOSED, "config"), "kept"),
         ]
         words = [word for app, store in starts for word in (app, tmp_path / "stores" / store)]
-        ran = run(built, programs, "Sample", *words)
+        env = {"ADDRESS": address, "PUBLISHER": str(tmp_path / "config" / "keys" / "publisher.pub")}
+        env["XDG_DATA_HOME"] = str(tmp_path / "data")
+        ran = run(built, programs, "Sample", *words, **env)
     assert ran.returncode == 0, ran.stderr
     lines = [line for line in ran.stdout.splitlines() if not line.startswith("share: ")]
     assert "share: 1.0" in ran.stdout
@@ -384,3 +402,7 @@ def test_the_sample_app_takes_the_newest_model_that_its_publisher_ships(
     assert "untrustedSigner" in lines[5]
     assert lines[6:9] == [f"local: {old.name}", f"newest: {new.name}", f"local: {new.name}"]
     assert lines[9].startswith("failed: server(")
+    # The files for an app, byte for byte.
+    folder, whole = tree_digests(Path(lines[10].removeprefix("pulled: "))), tree_digests(new)
+    assert "manifest.json" in folder
+    assert folder.items() <= whole.items()

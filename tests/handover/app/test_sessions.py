@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from asrbuild.artifact.layout import SWIFT_KIT
+from tests.handover.app import documents
 from tests.handover.app.package import needs_swift
 
 pytestmark = needs_swift
@@ -107,9 +108,17 @@ def test_sessions_have_no_data_race(artifacts: dict[str, Path], package: Path) -
 def test_the_kit_compiles_where_there_is_no_core_ml(
     artifacts: dict[str, Path], package: Path, tmp_path: Path
 ) -> None:
-    """The modules that have Core ML elsewhere, on those that the test above compiled."""
+    """The modules that have Core ML elsewhere, on those that the test above compiled.
+
+    So does the README's code for systems without Core ML.
+    """
     sources = artifacts["stateful"] / SWIFT_KIT / "Sources"
-    for module in REST:
+    readme = (artifacts["stateful"] / "README.md").read_text()
+    written = tmp_path / "sources" / "Replayed"
+    written.mkdir(parents=True)
+    (written / "Replayed.swift").write_text(documents.readme_code(readme)["replay"])
+    for module in [*REST, "Replayed"]:
+        sources = written.parent if module == "Replayed" else sources
         command = [
             *("swift", "-frontend", "-emit-module", "-module-name", module, "-parse-as-library"),
             *("-swift-version", "6", "-package-name", package.name.lower(), "-I", str(tmp_path)),
