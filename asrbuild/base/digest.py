@@ -172,7 +172,8 @@ def _remember(memo: Path, path: Path, identity: list[int], digest: str) -> None:
     # The memo only saves time: on a full or read-only disk the file is simply read again.
     with suppress(OSError):
         memo.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(memo, canonical_json(record))
+        # After a power cut no memo is valid.
+        write_atomically(memo, canonical_json(record), durable=False)
 
 
 def forget_missing(cache_root: Path) -> None:

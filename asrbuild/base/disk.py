@@ -180,14 +180,18 @@ def sync_path(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Writes a small file so that a reader sees the old text or the new text, never a part."""
+def write_atomically(path: Path, text: str, *, durable: bool = True) -> None:
+    """Writes a small file so that a reader sees the old text or the new text, never a part.
+
+    ``durable``: force it to the disk, so that this holds after a power cut, too.
+    """
     temporary = path.with_name(f".{path.name}-{secrets.token_hex(6)}")
     try:
         with open(temporary, "w", encoding="utf-8", newline="") as stream:
             stream.write(text)
             stream.flush()
-            os.fsync(stream.fileno())
+            if durable:
+                os.fsync(stream.fileno())
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
