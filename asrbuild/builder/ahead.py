@@ -1,10 +1,10 @@
-"""A second process that makes, ahead of a sweep, what its last jobs are put together from.
+"""A second process that makes, ahead of a sweep, what its later jobs are put together from.
 
 The jobs of a sweep run one after the other in one process, and each leaves a processor idle for
 most of its time. So when the first job is published, the process forks: the copy has its libraries
-and its matrix products, and makes the stages of the last job, then of the one before it, until it
-meets the sweep. It writes to the cache alone, so the jobs, their order, their records and errors
-are those of a sweep without it; what it did not get to, or fails to make, a job makes itself.
+and its matrix products, and makes the stages of the later jobs in their order. It writes to the
+cache alone, so the jobs, their order, their records and errors are those of a sweep without it;
+what it did not get to, or fails to make, a job makes itself.
 
 Linux only: the libraries of macOS do not outlive a fork. Other launchers have workers of their own.
 ``ASRBUILD_NO_SPEEDUPS=ahead`` turns it off.
@@ -28,6 +28,9 @@ from asrbuild.coreml.speedups import enabled
 
 #: A job with a smaller package takes about as long as a message.
 LEAST_BYTES = 16 << 20
+#: The sweep makes one of so many jobs itself, the first ones, and publishes all: a publication
+#: takes two thirds of the time of the stages, so both processes end at about the same time.
+_OWN_JOBS = 5
 _HYDRAS_OWN = (
     "hydra._internal.core_plugins.basic_launcher.BasicLauncher",
     "hydra._internal.core_plugins.basic_sweeper.BasicSweeper",
@@ -103,7 +106,8 @@ def begin(after: int, package_bytes: int, varied: Sequence[str]) -> None:
         # Only the sweep ends it, by SIGTERM: a second signal would interrupt its clean-up.
         for of_all in (signal.SIGINT, signal.SIGHUP):
             signal.signal(of_all, lambda *_: None)
-        for number in range(len(_sweep.jobs) - 1, after, -1):
+        waiting = len(_sweep.jobs) - after - 1
+        for number in range(after + 1 + waiting // _OWN_JOBS, len(_sweep.jobs)):
             with suppress(AsrbuildError):  # the job itself will report it
                 _make(_sweep, number, varied)
     finally:
