@@ -79,14 +79,19 @@ def serving(
             states.append(model.make_state())
             return {"state": len(states) - 1}
         arrays = {
-            name: np.array(given["numbers"], given["kind"]).reshape(given["sizes"])
+            name: np.frombuffer(base64.b64decode(given["numbers"]), "<f8")
+            .astype(given["kind"])
+            .reshape(given["sizes"])
             for name, given in question["inputs"].items()
         }
         held = [] if question["state"] is None else [states[question["state"]]]
         outputs = model.predict(arrays, *held)
         return {
             "outputs": {
-                name: {"sizes": list(array.shape), "numbers": array.ravel().tolist()}
+                name: {
+                    "sizes": list(array.shape),
+                    "numbers": base64.b64encode(array.astype("<f8").tobytes()).decode(),
+                }
                 for name, array in outputs.items()
             }
         }
