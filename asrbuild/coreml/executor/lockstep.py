@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from asrbuild.base import interrupts
 from asrbuild.base.array import Array
-from asrbuild.coreml.executor.products import BLOCK, Products, Rows, make_with, shared
+from asrbuild.coreml.executor.products import BLOCK, Products, RowArrays, make_with, shared
 
 #: Runs at a time. More of them hold more memory, and the longest of them sets the time.
 _LANES = 4
@@ -27,7 +27,7 @@ _Result = TypeVar("_Result")
 #: A run that asks for so many rows fills its own blocks, and does not wait for others.
 _MANY = 2 * BLOCK
 #: Rows to multiply, and the weights (O, I).
-_Asked = tuple[Rows, Array]
+_Asked = tuple[RowArrays, Array]
 
 
 class _StoppedError(BaseException):
@@ -45,7 +45,7 @@ class _Lane:
     todo: Iterator[Callable[[], None]]
     cancelled: threading.Event
     asked: SimpleQueue[_Asked | BaseException | None] = field(default_factory=SimpleQueue)
-    given: SimpleQueue[Rows | None] = field(default_factory=SimpleQueue)
+    given: SimpleQueue[RowArrays | None] = field(default_factory=SimpleQueue)
 
     def run(self) -> None:
         interrupts.stop_on(self.cancelled)
@@ -59,11 +59,11 @@ class _Lane:
         else:
             self.asked.put(None)
 
-    def _make(self, rows: Rows, weight: Array) -> Rows:
+    def _make(self, rows: RowArrays, weight: Array) -> RowArrays:
         if len(rows) >= _MANY:
             return self.products.make(rows, weight)
         self.asked.put((rows, weight))
-        made: Rows = self._wait()
+        made: RowArrays = self._wait()
         return made
 
     def _wait(self) -> Any:
@@ -93,7 +93,7 @@ def in_lockstep(works: Iterable[Callable[[], _Result]]) -> list[_Result]:
     for thread in threads:
         thread.start()
     try:
-        turns: list[tuple[_Lane, Rows | None]] = [(lane, None) for lane in lanes]
+        turns: list[tuple[_Lane, RowArrays | None]] = [(lane, None) for lane in lanes]
         while turns:
             interrupts.check()
             turns = _made(products, dict(_until_asked(turns)))
@@ -105,7 +105,7 @@ def in_lockstep(works: Iterable[Callable[[], _Result]]) -> list[_Result]:
     return [results[number] for number in sorted(results)]
 
 
-def _until_asked(turns: Iterable[tuple[_Lane, Rows | None]]) -> Iterator[tuple[_Lane, _Asked]]:
+def _until_asked(turns: Iterable[tuple[_Lane, RowArrays | None]]) -> Iterator[tuple[_Lane, _Asked]]:
     """Gives each lane what it asked for, and then the turn until it asks again or ends."""
     for lane, given in turns:
         lane.given.put(given)
@@ -116,15 +116,15 @@ def _until_asked(turns: Iterable[tuple[_Lane, Rows | None]]) -> Iterator[tuple[_
             yield lane, asked
 
 
-def _made(products: Products, asked: dict[_Lane, _Asked]) -> list[tuple[_Lane, Rows | None]]:
+def _made(products: Products, asked: dict[_Lane, _Asked]) -> list[tuple[_Lane, RowArrays | None]]:
     """The products that the lanes asked for; those of the same weights are made together."""
-    rows: dict[bytes, Rows] = {}
+    rows: dict[bytes, RowArrays] = {}
     weights: dict[bytes, Array] = {}
     for own, weight in asked.values():
         name = next(iter(own))[0]
         rows.setdefault(name, {}).update(own)
         weights[name] = weight
-    made: Rows = {}
+    made: RowArrays = {}
     for name, every in rows.items():
         made |= products.make(every, weights[name])
     return [(lane, {key: made[key] for key in own}) for lane, (own, _) in asked.items()]

@@ -50,9 +50,9 @@ _TWO_HALVES = 1 << 22
 #: The weights, the row's place in its block (None: a single row), and the row.
 ProductRow = tuple[bytes, int | None, bytes]
 #: Rows (I,) that are multiplied by the same weights, and their products (O,).
-Rows = dict[ProductRow, Array]
+RowArrays = dict[ProductRow, Array]
 #: Makes the products of new rows, together with those that other runs wait for.
-Make = Callable[[Rows, Array], Rows]
+Make = Callable[[RowArrays, Array], RowArrays]
 
 
 def multiply(x: Array, weight: Array) -> Array:
@@ -186,10 +186,10 @@ class Products:
             self._remember(key, made.get(key))
         return result
 
-    def make(self, rows: Rows, weight: Array) -> Rows:
+    def make(self, rows: RowArrays, weight: Array) -> RowArrays:
         """The products of rows (I,), computed anew: (O,) each."""
         alone = [key for key in rows if key[1] is None]
-        made: Rows = {}
+        made: RowArrays = {}
         if alone:
             made |= zip(alone, _each_alone(np.stack([rows[k] for k in alone]), weight), strict=True)
         return made | self._in_places({k: rows[k] for k in rows if k[1] is not None}, weight)
@@ -204,7 +204,7 @@ class Products:
             for place, row in zip(places, x, strict=True)
         ]
 
-    def _in_places(self, rows: Rows, weight: Array) -> Rows:
+    def _in_places(self, rows: RowArrays, weight: Array) -> RowArrays:
         """The products of the rows, each computed at its place; at any place if all are equal."""
         if not rows:
             return {}

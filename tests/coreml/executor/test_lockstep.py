@@ -13,7 +13,7 @@ from asrbuild.base.array import Array
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.coreml.executor import lockstep
 from asrbuild.coreml.executor.mil.recurrent import ACTIVATIONS, run_rnn
-from asrbuild.coreml.executor.products import Products, Rows, sharing
+from asrbuild.coreml.executor.products import Products, RowArrays, sharing
 
 #: Large enough that products are shared.
 UNITS = 1024
@@ -48,7 +48,7 @@ def test_products_of_one_step_are_made_together(monkeypatch: pytest.MonkeyPatch)
     counts = []
     make = Products.make
 
-    def counted(self: Products, rows: Rows, weight: Array) -> Rows:
+    def counted(self: Products, rows: RowArrays, weight: Array) -> RowArrays:
         counts.append(len(rows))
         return make(self, rows, weight)
 
@@ -65,7 +65,7 @@ def test_a_call_that_fills_its_blocks_does_not_wait(monkeypatch: pytest.MonkeyPa
     counts = []
     make = Products.make
 
-    def counted(self: Products, rows: Rows, weight: Array) -> Rows:
+    def counted(self: Products, rows: RowArrays, weight: Array) -> RowArrays:
         counts.append(len(rows))
         return make(self, rows, weight)
 

@@ -1,4 +1,4 @@
-"""What ``benchmarks/app_kit`` makes of a run of Swift's tests, and its changes to the code."""
+"""The reading of a run of Swift's tests in ``benchmarks/app_kit``, and its changes to the code."""
 
 from __future__ import annotations
 
