@@ -44,8 +44,9 @@ LEAST = 0.95
 FIRST = {
     "ASRCore/Model": "StreamingTests|FailureTests",
     "ASRCore/Decoding": "StreamingTests|DecoderTests",
-    "ASRCore/Features": "FeatureTests",
+    "ASRCore/Features": "FeatureTests|ComparisonTests",
     "ASRCore/Manifest": "ManifestTests|InterfaceTests|ArtifactTests|LoadingTests",
+    "ASRCore/Transcript": "SpeechTests",
     "ASRCore/Sound": "SoundTests|ComparisonTests|SpeechTests",
     "ASRCore": "ArtifactTests",
     "ASRSession": "RecognizerTests|FailureTests",

@@ -114,7 +114,7 @@ class Bench:
                 try:
                     check_file(results / "evidence.json", artifact, signer.trust)
                 except AsrbuildError as error:
-                    return Ran({}, Fault(EVIDENCE, f"writes what is refused: {error}"))
+                    return Ran({}, Fault(EVIDENCE, f"writes what is refused: {error.message}"))
             if CHECKER in ran.passed:
                 checker = artifact / CONFORMANCE_KIT / "check.py"
                 if finish([sys.executable, str(checker), str(results)], limit, {}).code != 0:
@@ -229,7 +229,8 @@ def build_package(root: Path) -> str:
     write_swift(part)
     add_stand_in(part)
     shutil.copy(comparison.SWIFT, part / "Tests" / "ASRKitTests")
-    kit = hashlib.sha256(json.dumps(digests(part)).encode()).hexdigest()
+    values = Path(comparison.__file__).read_text()
+    kit = hashlib.sha256(json.dumps([digests(part), values]).encode()).hexdigest()
     seed(part / "Sources")
     package.mkdir(exist_ok=True)
     there, wanted = digests(package, ".build"), digests(part)

@@ -199,6 +199,8 @@ TRANSCRIBER, RECOGNIZER = SESSION + "Transcriber.swift", SESSION + "Recognizer.s
 REPORT = "ASRConformance/ConformanceReport.swift"
 SEARCH, SCORER = CORE + "Decoding/PrefixSearch.swift", CORE + "Decoding/Scorer/"
 LANGUAGE = SCORER + "LanguageScore.swift"
+FRAMES, TREE = CORE + "Features/FeatureStream.swift", CORE + "Decoding/PrefixTree.swift"
+CAPTIONS, WAVE = CORE + "Transcript/Captions.swift", CORE + "Sound/WaveFile.swift"
 RESAMPLER, SPEECH = CORE + "Sound/Resampler.swift", CORE + "Sound/SpeechDetector.swift"
 
 
@@ -358,4 +360,20 @@ CODE = (
         "scorer.order - 1",
     ),
     decoding(SCORER + "WordTrie.swift", "«isFinal(state) ? 0 : state»", "state"),
+    # Made after the tests for all changes above, to measure those tests.
+    code(CAPTIONS, "start = «max(word.start, end)»", "word.start"),
+    code(CAPTIONS, "let full = !fits && lines.count == «2»", "3"),
+    code(CAPTIONS, "Int(«(max(seconds, 0) * 1000).rounded()»)", "(max(seconds, 0) * 1000)"),
+    code(WAVE, "endsEarly: «!unfinished && declared > there»", "declared > there"),
+    code(WAVE, "at = body + size + «size % 2»", "0"),
+    code(WAVE, "abs($0) <= «16»", "32768"),
+    code(CORE + "Sound/Capture.swift", "$0 + $1[index] } / «share»", "1"),
+    code(CORE + "Decoding/TextWriter.swift", "if «byte & 0b1100_0000 != 0b1000_0000» {", "true"),
+    code(FRAMES, "let needed = features.kind == .whisper ? «edge + 1» : 0", "edge"),
+    code(FRAMES, "waiting[«1...edge»].reversed()", "0...edge - 1"),
+    code(FRAMES, "(square / Double(«count - 1»))", "count"),
+    code(FRAMES, "(max($0, loudest - «8») + 4)", "80"),
+    code(CORE + "Features/FrontEnd.swift", "pow($0, «0.85»)", "1"),
+    decoding(TREE, "nodes[Int(child)].previous = «node.previous»", "-1"),
+    decoding(TREE, "if «node.firstChild == node.lastChild» { passBy(at) }", "true"),
 )
