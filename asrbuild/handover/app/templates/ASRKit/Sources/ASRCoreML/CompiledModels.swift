@@ -26,6 +26,31 @@ package struct CompiledModels: Sendable {
         self.build = String(SHA256.hex(build.utf8).prefix(16))
     }
 
+    /// The compiled model of a package, loaded, and its place.
+    ///
+    /// A kept one that does not load, as after a damage, is compiled once more.
+    package func loaded<Model>(
+        _ package: URL, of manifest: ASRManifest,
+        compile: (URL) async throws -> URL, load: (URL) async throws -> Model
+    ) async throws -> (place: URL, model: Model) {
+        var compiles = 0
+        func place() async throws -> URL {
+            try await url(for: package, of: manifest) {
+                compiles += 1
+                return try await compile($0)
+            }
+        }
+        let kept = try await place()
+        do {
+            return (kept, try await load(kept))
+        } catch {
+            guard compiles == 0, !(error is CancellationError) else { throw error }
+            try FileManager.default.removeItem(at: kept)
+            let new = try await place()
+            return (new, try await load(new))
+        }
+    }
+
     /// The compiled model of a package: a kept one, or a new one, which is then kept.
     ///
     /// Models of other builds of the system are removed, and of other packages of this artifact those

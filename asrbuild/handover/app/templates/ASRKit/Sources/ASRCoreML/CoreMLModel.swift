@@ -48,10 +48,14 @@ public final class ASRCoreMLModel: ASRAcousticModel, @unchecked Sendable {
         guard manifest.model.inputs.allSatisfy({ $0.dtype != .float16 }) else {
             throw ASRError.unsupported("an input of half precision")
         }
-        compiled = url.pathExtension == "mlmodelc"
-            ? url
-            : try await CompiledModels(folder: keep).url(for: url, of: manifest, compile: Self.compile)
-        model = try await MLModel.load(contentsOf: compiled, configuration: configuration)
+        func load(_ compiled: URL) async throws -> MLModel {
+            try await MLModel.load(contentsOf: compiled, configuration: configuration)
+        }
+        (compiled, model) = url.pathExtension == "mlmodelc"
+            ? (url, try await load(url))
+            : try await CompiledModels(folder: keep).loaded(
+                url, of: manifest, compile: Self.compile, load: load
+            )
         self.manifest = manifest
         try manifest.check(Self.interface(model.modelDescription))
     }

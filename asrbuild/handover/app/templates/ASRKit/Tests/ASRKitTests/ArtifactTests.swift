@@ -108,6 +108,37 @@ final class ArtifactTests: XCTestCase {
         XCTAssertTrue(FileManager.default.fileExists(atPath: updated.path))
     }
 
+    func testAKeptModelThatDoesNotLoadIsCompiledOnceMore() async throws {
+        let manifest = try Artifact().manifest
+        let kept = folder.appendingPathComponent("kept")
+        let compiles = Counter(), loads = Counter()
+        func load(from content: String) async throws -> String {
+            let models = try CompiledModels(folder: kept, build: "iOS 26.1 (23B85)")
+            let package = folder.appendingPathComponent("p.mlpackage")
+            return try await models.loaded(package, of: manifest) { _ in
+                let made = folder.appendingPathComponent("made-\(compiles.next()).mlmodelc")
+                try Data(content.utf8).write(to: made)
+                return made
+            } load: {
+                _ = loads.next()
+                let content = try String(contentsOf: $0, encoding: .utf8)
+                guard content != "damaged" else { throw ASRError.unsupported(content) }
+                return content
+            }.model
+        }
+        // A new one that does not load is an error at once, and stays what it is.
+        do {
+            _ = try await load(from: "damaged")
+            XCTFail("it loads")
+        } catch ASRError.unsupported { XCTAssertEqual(loads.next(), 1) }
+        let found = try await load(from: "right")
+        XCTAssertEqual(found, "right")
+        XCTAssertEqual(loads.next(), 4)
+        let again = try await load(from: "never compiled")
+        XCTAssertEqual(again, "right")
+        XCTAssertEqual(compiles.next(), 2)
+    }
+
     func testTheDigestOfAPackageIsThatOfItsManifest() throws {
         // FIPS 180-4 and NIST's vectors; both sides of a block's end.
         XCTAssertEqual(
