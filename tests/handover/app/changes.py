@@ -369,7 +369,6 @@ CODE = (
     code(WAVE, "abs($0) <= «16»", "32768"),
     code(CORE + "Sound/Capture.swift", "$0 + $1[index] } / «share»", "1"),
     code(CORE + "Decoding/TextWriter.swift", "if «byte & 0b1100_0000 != 0b1000_0000» {", "true"),
-    code(FRAMES, "let needed = features.kind == .whisper ? «edge + 1» : 0", "edge"),
     code(FRAMES, "waiting[«1...edge»].reversed()", "0...edge - 1"),
     code(FRAMES, "(square / Double(«count - 1»))", "count"),
     code(FRAMES, "(max($0, loudest - «8») + 4)", "80"),
