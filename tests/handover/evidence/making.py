@@ -28,6 +28,7 @@ def run_kit(kit: Path, out: Path, *options: str, **environment: str) -> tuple[in
         | {
             "PYTHONPATH": str(STAND_IN),
             "PATH": f"{STAND_IN / 'bin'}:{os.environ['PATH']}",
+            "PYTHONSAFEPATH": "1",  # as some set it: Python then leaves out a script's own folder
             **environment,
         },
     )

@@ -28,9 +28,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from calls import Runner, Vectors
 
 HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))  # PYTHONSAFEPATH leaves it out
+
+from calls import Runner, Vectors  # noqa: E402
+
 MEASURED = HERE / "ASRKit" / "Tests" / "ASRKitEvidence" / "measured"
 VERSION = "1"
 UNITS = ("CPU_ONLY", "CPU_AND_NE", "CPU_AND_GPU", "ALL")
