@@ -52,6 +52,8 @@ BUILDING = ".building"
 LOCKS = ".locks"
 RECIPES = ".recipes"
 _USE = "use-"
+#: Begins the name of the lock of a stage whose entries are linked to each other.
+_LINKS = "links-"
 STAGE_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -239,8 +241,11 @@ def _build_entry(
             build(work)
         with disk_errors(doing, cache_root):
             seconds = time.perf_counter() - start
-            digests = _record(cache_root, work, key, print_, seconds)
-            if rename_directory(work, target):
+            digests = tree_digests(work)
+            with _linking(cache_root, key.stage, work, digests):
+                _record(cache_root, work, key, print_, seconds, digests)
+                renamed = rename_directory(work, target)
+            if renamed:
                 for name, digest in digests.items():
                     remember_digest(target / name, cache_root, digest)
     finally:
@@ -248,15 +253,37 @@ def _build_entry(
         discard(work)
 
 
+@contextmanager
+def _linking(
+    cache_root: Path, stage: str, work: Path, digests: Mapping[str, str]
+) -> Iterator[None]:
+    """Links large files to those of earlier entries; meanwhile no other entry of the stage does.
+
+    So of two entries that are made at the same time, the second one finds the files of the first.
+    """
+    from asrbuild.base import links
+
+    if not any(links.is_large(work / name) for name in digests):
+        yield
+        return
+    lock = cache_root / LOCKS / f"{_LINKS}{stage}.lock"
+    with locks.hold(lock, waiting=lambda _: None, doing="sharing large files"):
+        for name, digest in digests.items():
+            _store_once(cache_root, stage, work / name, digest)
+        yield
+
+
 def _record(
-    cache_root: Path, work: Path, key: StageKey, print_: str, seconds: float
-) -> dict[str, str]:
-    """Writes the entry's description and returns its files' digests."""
+    cache_root: Path,
+    work: Path,
+    key: StageKey,
+    print_: str,
+    seconds: float,
+    digests: Mapping[str, str],
+) -> None:
+    """Writes the entry's description."""
     if (work / RECORD).exists():
         raise AsrbuildError(f"the stage {key.stage} wrote {RECORD}, a name the cache keeps")
-    digests = tree_digests(work)
-    for name, digest in digests.items():
-        _store_once(cache_root, key.stage, work / name, digest)
     record = {
         "key": json.loads(_key_text(key)),
         "fingerprint": print_,
@@ -273,7 +300,6 @@ def _record(
         stream.write(json.dumps(record, indent=2, sort_keys=True) + "\n")
     # The data is not forced to the disk: after a power cut the digests are checked anew.
     sync_path(work / RECORD)
-    return digests
 
 
 def _store_once(cache_root: Path, stage: str, file: Path, digest: str) -> None:

@@ -8,8 +8,12 @@ import os
 import shutil
 import stat
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -78,6 +82,31 @@ def test_sixteen_shapes_take_the_space_of_one_and_are_not_read_again(
     assert on_disk(tmp_path) <= 1.3 * one
     monkeypatch.setattr(digest, "_read_digest", lambda path: pytest.fail(f"{path} is read"))
     assert {digest.file_digest(file, tmp_path / "cache") for file in files} == {DIGEST}
+
+
+def test_entries_that_are_made_at_the_same_time_have_one_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each would look for the other's file before either is there."""
+    record, together = cache._record, threading.Barrier(4)
+
+    def slow(*given: Any) -> None:
+        time.sleep(0.1)
+        record(*given)
+
+    def make(number: int) -> Path:
+        def build(folder: Path) -> None:
+            (folder / "weight.bin").write_bytes(bytes(LARGE))
+            together.wait(20)
+
+        key = StageKey("convert", 1, {"n_steps": number}, {}, {})
+        return cache.run_stage(tmp_path, key, build, notify=lambda _: None).path
+
+    monkeypatch.setattr(cache, "_record", slow)
+    with ThreadPoolExecutor(4) as threads:
+        entries = list(threads.map(make, range(4)))
+    assert len({(entry / "weight.bin").stat().st_ino for entry in entries}) == 1
+    assert not list((tmp_path / cache.LOCKS).iterdir())
 
 
 def test_an_edit_is_found_under_each_name_and_is_not_linked_on(tmp_path: Path) -> None:
