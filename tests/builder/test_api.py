@@ -28,8 +28,8 @@ def composed(store: Path, *overrides: str) -> asrbuild.Recipe:
     return asrbuild.compose(*QUICK, *paths, *overrides)
 
 
-def test_plan_build_and_transcribe(store: Path) -> None:
-    recipe = composed(store)
+def test_plan_build_and_transcribe(tmp_path: Path) -> None:
+    recipe = composed(tmp_path)
     planned = asrbuild.plan(recipe)
     assert not planned.published
     assert {stage.stage for stage in planned.stages} == STAGES
@@ -49,7 +49,7 @@ def test_plan_build_and_transcribe(store: Path) -> None:
     assert events == []
 
     heard: list[str] = []
-    with asrbuild.open_artifact(recipe.name, store / "artifacts") as model:
+    with asrbuild.open_artifact(recipe.name, tmp_path / "artifacts") as model:
         assert isinstance(model, asrbuild.Transcriber)
         assert model.transcribe_file(DEMO / "sample.wav", heard.append).text == SAMPLE_TEXT
     assert heard[-1] == SAMPLE_TEXT
