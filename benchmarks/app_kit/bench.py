@@ -87,7 +87,7 @@ class Bench:
     def run(self, artifact: Path, one: Try, active: int, limit: float) -> Ran:
         """Runs tests, and the checks that Python makes of their results."""
         if not (artifact / MANIFEST).exists():
-            raise BrokenError(f"there is no artifact {artifact}")
+            raise BrokenError(f"artifact {artifact} does not exist")
         with tempfile.TemporaryDirectory() as folder:
             pipes, results = Path(folder, "pipes"), Path(folder, "results")
             signer = new_key("iphone", Path(folder, "config"))

@@ -471,9 +471,7 @@ def _widening(
         for position in positions:
             values[position] = converted(values[position], _F32)
         for position in lists:
-            values[position] = [
-                v if v.dtype == _F32 else converted(v, _F32) for v in values[position]
-            ]
+            values[position] = [converted(v, _F32) for v in values[position]]
         return run(*values)
 
     return widened
@@ -485,7 +483,7 @@ def _typed(run: Callable[..., Any], wanted: tuple[np.dtype[Any] | None, ...]) ->
         def run_typed_all(*arguments: Any) -> Any:
             results = run(*arguments)
             return [
-                result if dtype is None or result.dtype == dtype else converted(result, dtype)
+                result if dtype is None else converted(result, dtype)
                 for result, dtype in zip(results, wanted, strict=True)
             ]
 

@@ -44,8 +44,10 @@ def test_lanes_of_any_length_give_the_bits_of_one_run_at_a_time() -> None:
         assert np.array_equal(made, work())
 
 
-def test_products_of_one_step_are_made_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    counts = []
+@pytest.fixture
+def counts(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The number of rows of every later product."""
+    counts: list[int] = []
     make = Products.make
 
     def counted(self: Products, rows: RowArrays, weight: Array) -> RowArrays:
@@ -53,6 +55,10 @@ def test_products_of_one_step_are_made_together(monkeypatch: pytest.MonkeyPatch)
         return make(self, rows, weight)
 
     monkeypatch.setattr(Products, "make", counted)
+    return counts
+
+
+def test_products_of_one_step_are_made_together(counts: list[int]) -> None:
     run = layers()
     with sharing():
         lockstep.in_lockstep([partial(run, 20 + seed, 2) for seed in range(4)])
@@ -61,15 +67,7 @@ def test_products_of_one_step_are_made_together(monkeypatch: pytest.MonkeyPatch)
     assert max(counts) == 8
 
 
-def test_a_call_that_fills_its_blocks_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    counts = []
-    make = Products.make
-
-    def counted(self: Products, rows: RowArrays, weight: Array) -> RowArrays:
-        counts.append(len(rows))
-        return make(self, rows, weight)
-
-    monkeypatch.setattr(Products, "make", counted)
+def test_a_call_that_fills_its_blocks_does_not_wait(counts: list[int]) -> None:
     run = layers()
     with sharing():
         together = lockstep.in_lockstep([partial(run, 50 + seed, 40) for seed in range(2)])

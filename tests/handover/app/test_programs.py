@@ -231,13 +231,13 @@ def programs(
 
 
 @pytest.fixture(scope="module")
-def heard(artifacts: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> str:
+def spoken(artifacts: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> str:
     """The genuine decoder's text of ``speech``, with the README's hot words."""
     artifact = artifacts["stateful"]
     audio = artifact / CONFORMANCE_KIT / "speech" / "audio.wav"
     done = run_asrbuild(
         *("transcribe", str(artifact), str(audio), "--hot-word=asterisk=5", "--json"),
-        cwd=tmp_path_factory.mktemp("heard"),
+        cwd=tmp_path_factory.mktemp("spoken"),
     )
     assert done.code == 0, done.err
     (found,) = json.loads(done.out)["recordings"]
@@ -290,7 +290,7 @@ def test_the_readme_fetches_what_a_publisher_ships_and_transcribes_with_it(
     artifacts: dict[str, Path],
     published: dict[str, Path],
     programs: Path,
-    heard: str,
+    spoken: str,
     tmp_path: Path,
 ) -> None:
     """With partial texts, the scorer and hot words; then without a network, and never unsigned."""
@@ -319,14 +319,14 @@ def test_the_readme_fetches_what_a_publisher_ships_and_transcribes_with_it(
     words = lines[len(progress) :]
     assert len(words) > 3
     assert all(line.startswith("so far: ") for line in words[:-1])
-    assert words[-1] == f"text: {heard}"
+    assert words[-1] == f"text: {spoken}"
     assert offline.stdout.splitlines() == words
 
 
 def test_the_readme_proves_a_model_where_it_runs(
-    built: Built, artifacts: dict[str, Path], programs: Path, heard: str, tmp_path: Path
+    built: Built, artifacts: dict[str, Path], programs: Path, spoken: str, tmp_path: Path
 ) -> None:
-    """Every step passes, the key signs, and asrbuild refuses a machine that is no device."""
+    """Every step passes and the key signs; asrbuild refuses what is not of a device."""
     artifact, signer = artifacts["explicit"], new_key("phone", tmp_path / "config")
     name = read_manifest(artifact).name
     # An app's bundle has these files; a program's bundle is the folder that it lies in.
@@ -342,7 +342,7 @@ def test_the_readme_proves_a_model_where_it_runs(
     assert ran.returncode == 0, ran.stderr
     *partial, said, proven = ran.stdout.splitlines()
     assert len(partial) > 3
-    assert said == f"replayed: {heard}"
+    assert said == f"replayed: {spoken}"
     file = Path(proven)
     payload, by = unseal(file.read_bytes(), signer.trust)
     assert by.label == "phone"

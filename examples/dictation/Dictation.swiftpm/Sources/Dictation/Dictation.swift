@@ -45,7 +45,7 @@ final class Dictation: ObservableObject {
         await update()
     }
 
-    /// Fetches what the publisher's channel points at; the next utterance is heard with it.
+    /// Fetches the model that the publisher's channel names; the next utterance uses it.
     func update() async {
         guard let source = source, fetched == nil else { return }
         fetched = 0
