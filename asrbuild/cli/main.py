@@ -5,6 +5,7 @@ Typer is imported for a command alone: a no-op build must not wait for it.
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -95,6 +96,7 @@ def main() -> None:
         code = 2 if isinstance(error, MisuseError) else 1
     except Exception as error:
         code = _other_failure(error, debug)
+    gc.freeze()  # The collections at the interpreter's end take 0.3 s after a build.
     sys.exit(code)
 
 
