@@ -122,6 +122,11 @@ def _console_class() -> type[Console]:
     class PlainConsole(Console):
         """A Rich console that escapes all text, before tables measure it and on output."""
 
+        def print(self, *objects: Any, soft_wrap: bool | None = None, **options: Any) -> None:
+            if soft_wrap is None and not self.is_terminal:
+                soft_wrap = True  # A file or another program gets whole lines.
+            super().print(*objects, soft_wrap=soft_wrap, **options)
+
         def render_str(self, text: str, **options: Any) -> Text:
             return super().render_str(plain(text), **options)
 

@@ -16,9 +16,11 @@ from asrbuild.cli.options import ArtifactsOption, JsonOption, KeyOption, Sigstor
 def bundle(
     names: Annotated[
         list[str],
-        typer.Argument(metavar="ARTIFACT...", help="One artifact, or several: variants of one."),
+        typer.Argument(metavar="ARTIFACT", help="One artifact, or several: variants of one."),
     ],
-    target: Annotated[Path, typer.Argument(help="The file to write, NAME.asrb.")],
+    target: Annotated[
+        Path, typer.Argument(metavar="FILE.asrb", help="The file to write, NAME.asrb.")
+    ],
     key: KeyOption = None,
     sigstore: SigstoreOption = False,
     artifacts: ArtifactsOption = None,

@@ -116,8 +116,12 @@ def candidates(before: Sequence[str], last: str) -> Iterable[str]:
         return [name for name in options if name.startswith("--")]
     if takes_overrides(" ".join(before[: 1 + group])):
         return _overrides(before, last)
-    arguments = {each.metavar or each.name for each in command.params if each.opts[0][:1] != "-"}
-    names = {"artifact", "ARTIFACT...", "MODEL", "before", "after", "other", "name"}
+    arguments = {
+        (each.metavar or each.name).upper().rstrip(".")
+        for each in command.params
+        if each.opts[0][:1] != "-"
+    }
+    names = {"ARTIFACT", "MODEL", "BEFORE", "AFTER", "OTHER", "NAME"}
     if arguments & names and first not in ("key", "decoder"):
         return _artifacts(last)
     return SCRIPTS if first == "completion" else ()

@@ -37,7 +37,7 @@ def evaluate(
     arguments: Annotated[
         list[str],
         typer.Argument(
-            metavar="ARTIFACT...",
+            metavar="ARTIFACT",
             help="Artifacts, as `transcribe` takes them; without --data, the data last.",
         ),
     ],

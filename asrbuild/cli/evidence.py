@@ -138,7 +138,9 @@ def ls(
         terminal.say_json({"evidence": rows, "unusable": [asdict(one) for one in unusable]})
         return
     if not kept and not unusable:
-        terminal.say("there is no evidence; `asrbuild evidence kit` writes what measures it")
+        none = "no artifact has evidence" if artifact is None else f"{artifact} has no evidence"
+        kit = f"asrbuild evidence kit {artifact or 'ARTIFACT'} -o FOLDER"
+        terminal.say(f"{none}; measure it with `{kit}`")
         return
     headings = ("evidence", "artifact", "device", "system", "units", "p95 ms/s", "measured", "by")
     table = folding("", *headings, right=("p95 ms/s",))
@@ -275,7 +277,9 @@ def _chosen(spec: str, start: str | None, root: Path) -> Kept:
     known = ", ".join(one.digest[:12] for one in kept) or "none"
     raise AsrbuildError(
         f"{len(fitting)} runs of {spec} are {start!r}" if start else f"{spec} has no evidence",
-        fix=f"there are: {known}" if kept else "measure it with `asrbuild evidence kit`",
+        fix=f"there are: {known}"
+        if kept
+        else f"measure it with `asrbuild evidence kit {spec} -o FOLDER`",
     )
 
 

@@ -157,12 +157,29 @@ def _print(items: Sequence[Item], gone: Sequence[Item], removed: bool, notes: li
         show(table)
     total, left = (size_text(sum(item.on_disk for item in some)) for some in (gone, kept))
     if removed:
-        console.print(f"removed {len(gone)}, {total} freed; {len(kept)} stay, {left}")
+        console.print(f"removed {_count(gone)}, {total} freed; {_count(kept)} stay, {left}")
     elif gone:
-        console.print(f"{len(gone)} would go, {total}; {len(kept)} stay, {left}")
+        console.print(f"{_count(gone)} would go, {total}; {_count(kept)} stay, {left}")
         console.print("nothing was changed; --remove removes them")
     else:
-        console.print(f"nothing to remove; {len(kept)} stay, {left}")
+        console.print(f"nothing to remove; {_count(kept)} stay, {left}")
+
+
+#: The kind of an item of which there is one, and of which there are several.
+_KINDS = {
+    "artifact": ("artifact", "artifacts"),
+    "version": ("version", "versions"),
+    "cache": ("cache entry", "cache entries"),
+    "probabilities": ("evaluated recording", "evaluated recordings"),
+    "blob": ("file", "files"),
+}
+
+
+def _count(items: Sequence[Item]) -> str:
+    """``2 artifacts, 31 cache entries``: how many items of each kind."""
+    counts = {kind: sum(item.kind == kind for item in items) for kind in _KINDS}
+    texts = [f"{count} {_KINDS[kind][count > 1]}" for kind, count in counts.items() if count]
+    return ", ".join(texts) or "none"
 
 
 def _short(name: str) -> str:

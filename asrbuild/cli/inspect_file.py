@@ -10,7 +10,7 @@ import typer
 
 from asrbuild.base import terminal
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.base.tables import folding
+from asrbuild.base.tables import folding, show
 from asrbuild.cli.options import JsonOption
 
 if TYPE_CHECKING:
@@ -112,20 +112,20 @@ def _print_tables(summary: OnnxSummary) -> None:
             _shape(tensor.shape),
             f"{role}, fed by {fed}" if fed else role,
         )
-    console.print(table)
+    show(table)
     table = folding("Outputs", "name", "type", "shape")
     for tensor in summary.outputs:
         table.add_row(tensor.name, tensor.dtype, _shape(tensor.shape))
-    console.print(table)
+    show(table)
     if summary.unconvertible:
         table = folding("No Core ML form", "node")
         for message in summary.unconvertible:
             table.add_row(message)
-        console.print(table)
+        show(table)
     table = folding("Operations", "operation", "count")
     for op, count in summary.ops.items():
         table.add_row(op, str(count))
-    console.print(table)
+    show(table)
 
 
 def _shape(shape: tuple[int | str | None, ...] | None) -> str:

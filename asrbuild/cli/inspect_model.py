@@ -67,16 +67,16 @@ def _show_asset(asset: Path, shown: str, as_json: bool) -> None:
                 table.add_row(way, item, described)
         for item, described in function["states"].items():
             table.add_row("state", item, str(described))
-        console.print(table)
+        show(table)
     table = folding("Operations", "operation", "count")
     for operation, count in found["ops"].items():
         table.add_row(operation, str(count))
-    console.print(table)
+    show(table)
     stated = {key: found[key] for key in ("author", "license", "description") if found[key]}
     table = folding("Metadata", "name", "value")
     for name, value in (stated | found["values"]).items():
         table.add_row(name, str(value))
-    console.print(table)
+    show(table)
 
 
 def _print_tables(summary: ModelSummary) -> None:
@@ -96,7 +96,11 @@ def _print_model(summary: ModelSummary) -> None:
         f"{summary.path}: {summary.kind}, {summary.nbytes:,} bytes "
         f"(weights: {weights or 'none'}{stored})",
         f"specification version {summary.specification_version}: {summary.minimum_os} and later, "
-        + (f"for {because}" if because else "by its deployment target: no part asks for it"),
+        + (
+            f"for {because}"
+            if because
+            else "set by its deployment target; no part of it requires more"
+        ),
         sep="\n",
     )
     if summary.labels:

@@ -70,7 +70,7 @@ def ls(as_json: JsonOption = False) -> None:
 
 def trust(
     public: Annotated[
-        Path | None, typer.Argument(help="A .pub file of `asrbuild key new`.")
+        Path | None, typer.Argument(metavar="FILE.pub", help="A .pub file of `asrbuild key new`.")
     ] = None,
     identity: Annotated[
         str | None,
@@ -116,7 +116,9 @@ def trust(
 
 
 def distrust(
-    who: Annotated[str, typer.Argument(help="The label, the identity, or the start of the id.")],
+    who: Annotated[
+        str, typer.Argument(metavar="KEY", help="The label, the identity, or the start of the id.")
+    ],
 ) -> None:
     """Stop trusting a key or an identity.
 

@@ -27,7 +27,11 @@ if TYPE_CHECKING:
 
 def pull(
     spec: Annotated[
-        str, typer.Argument(help="NAME@VERSION, NAME@CHANNEL, NAME (its stable), or a .asrb file.")
+        str,
+        typer.Argument(
+            metavar="ARTIFACT",
+            help="NAME@VERSION, NAME@CHANNEL, NAME (its stable), or a .asrb file.",
+        ),
     ],
     remote: OptionalRemoteOption = None,
     system: SystemOption = None,

@@ -32,12 +32,15 @@ def ship(
     names: Annotated[
         list[str],
         typer.Argument(
-            metavar="ARTIFACT...",
+            metavar="ARTIFACT",
             help="A name, name/version, name/start-of-version, or a path; several: a set.",
         ),
     ],
     dest: Annotated[
-        str, typer.Argument(help=f"{REMOTE_HELP} Or a file name in .asrb: one bundle.")
+        str,
+        typer.Argument(
+            metavar="REMOTE", help=f"{REMOTE_HELP} Or a file name in .asrb: one bundle."
+        ),
     ],
     channel: Annotated[
         str | None, typer.Option(help="Then point this channel at it: stable, beta, ...")

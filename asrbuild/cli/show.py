@@ -71,10 +71,10 @@ def page(manifest: Manifest) -> Iterator[tuple[str, tuple[str, ...], TableRows]]
     yield "Running it", (), _running(m)
     yield "Decoding", (), _decoding(m)
     yield "Proof", (), _proof(m)
-    metric_headings = ("output", "measure", "worst", "gate", "checks")
+    metric_headings = ("output", "measure", "worst", "on", "gate", "checks")
     yield "Compared with the original", metric_headings, _metrics(m.verification.metrics)
     if witnesses := _witnesses(m):
-        headings = ("output", "measure", "executor", "Core AI", "one against the other", "gate")
+        headings = ("output", "measure", "executor", "Core AI", "one against the other", "its gate")
         yield "Two runtimes", headings, witnesses
     transcripts: TableRows = [
         (t.input, t.package, "same" if t.match else f"DIFFERS: {t.reference}")
@@ -228,20 +228,11 @@ def _proof(m: Manifest) -> TableRows:
 
 
 def _metrics(metrics: list[Metric]) -> TableRows:
-    """The worst value of each measure over all inputs."""
-    groups: dict[tuple[str, str], list[Metric]] = {}
-    for metric in metrics:
-        groups.setdefault((metric.output, metric.name), []).append(metric)
-    rows: TableRows = []
-    for (output, name), group in groups.items():
-        # The metric nearest to its gate, or furthest beyond it.
-        sign = 1 if group[0].comparison == "<=" else -1
-        worst = max(group, key=lambda metric: sign * (metric.value - metric.threshold))
-        failed = sum(not metric.passed for metric in group)
-        verdict = f"{len(group)} passed" if not failed else f"{failed} of {len(group)} FAILED"
-        gate = f"{worst.comparison} {worst.threshold:g}"
-        rows.append((output, name.replace("_", " "), f"{worst.value:.3g}", gate, verdict))
-    return rows
+    """For each measure the input that came nearest to its gate."""
+    from asrbuild.handover.report.measures import worst_rows
+
+    keys = ("output", "name", "value", "input", "gate", "verdict")
+    return [tuple(row[key] for key in keys) for row in worst_rows(metrics)]
 
 
 def _witnesses(m: Manifest) -> TableRows:

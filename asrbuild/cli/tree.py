@@ -142,6 +142,7 @@ def typer_app(only: str | None = None) -> typer.Typer:
     """
     app = typer.Typer(
         name="asrbuild",
+        cls=_classes()[1],
         no_args_is_help=True,
         rich_markup_mode="rich",
         add_completion=False,
@@ -158,7 +159,7 @@ def typer_app(only: str | None = None) -> typer.Typer:
             if isinstance(entry, str):
                 _add(app, name, entry, panel)
                 continue
-            group = typer.Typer(no_args_is_help=True, help=entry.help)
+            group = typer.Typer(cls=_classes()[1], no_args_is_help=True, help=entry.help)
             for command, function in entry.commands.items():
                 _add(group, command, function, None)
             app.add_typer(group, name=name, rich_help_panel=panel)
@@ -185,27 +186,45 @@ def _add(to: typer.Typer, name: str, where: str, panel: str | None) -> None:
     text = "\n\n".join(map(_paragraph, paragraphs))
     settings = {"ignore_unknown_options": True} if where in _TAKE_OVERRIDES else None
     to.command(
-        name, help=text, rich_help_panel=panel, context_settings=settings, cls=_command_class()
+        name, help=text, rich_help_panel=panel, context_settings=settings, cls=_classes()[0]
     )(function)
 
 
 @functools.cache
-def _command_class() -> type[Any]:
-    """Typer's command class, with readable kinds of values in its help."""
-    from typer.core import TyperCommand, TyperOption
+def _classes() -> tuple[type[Any], type[Any]]:
+    """Typer's classes of a command and of a group, with readable names and kinds in their help."""
+    from typer.core import TyperArgument, TyperCommand, TyperGroup
+
+    def shown(parameters: list[Any]) -> list[Any]:
+        for parameter in parameters:
+            argument = isinstance(parameter, TyperArgument)
+            kind = None if argument else _kind(parameter)
+            parameter.display_type_rich = functools.partial(_shown, kind)
+            if argument:
+                name = parameter.metavar or parameter.name.upper()
+                more = "..." * (parameter.nargs != 1 and not name.endswith("..."))
+                parameter.metavar = name + more
+                usage = parameter.metavar if parameter.required else f"[{parameter.metavar}]"
+                parameter.get_usage_pieces = functools.partial(_shown, [usage])
+        return parameters
 
     class Command(TyperCommand):
         def __init__(self, *arguments: Any, **settings: Any) -> None:
             super().__init__(*arguments, **settings)
-            for parameter in self.params:
-                kind = _kind(parameter) if isinstance(parameter, TyperOption) else None
-                parameter.display_type_rich = functools.partial(_shown, kind)  # type: ignore[attr-defined]
+            shown(self.params)
 
-    return Command
+        def get_params(self, ctx: Any) -> list[Any]:
+            return shown(super().get_params(ctx))
+
+    class Group(TyperGroup):
+        def get_params(self, ctx: Any) -> list[Any]:
+            return shown(super().get_params(ctx))
+
+    return Command, Group
 
 
-def _shown(kind: str | None, ctx: Any) -> str | None:
-    return kind
+def _shown(shown: Any, ctx: Any) -> Any:
+    return shown
 
 
 def _kind(option: Any) -> str | None:

@@ -202,7 +202,9 @@ def _print(
     shown = manifest.model_copy(update={"verification": proof.verification})
     if witnesses := witness_rows(shown):
         keys = ("output", "name", "executor", "witness", "between", "gate")
-        side = bare("", "output", "measure", "executor", "Core AI", "one against the other", "gate")
+        side = bare(
+            "", "output", "measure", "executor", "Core AI", "one against the other", "its gate"
+        )
         for row in witnesses:
             side.add_row(*(row[key] for key in keys))
         show(side)

@@ -125,7 +125,7 @@ def _columns(text: str, path: Path) -> tuple[str, dict[str, int]]:
     seen = max(found.values(), key=len)
     lacking = [names[0] for names in (_TEXT, _AUDIO) if not seen.keys() & set(names)]
     raise AsrbuildError(
-        f"the table has no column {' and '.join(lacking)}",
+        f"the table has no column{'s' * (len(lacking) - 1)} {' and '.join(lacking)}",
         file=path,
         fix="DeepSpeech's columns are wav_filename, wav_filesize, transcript; Common Voice's are "
         "path, sentence",

@@ -141,6 +141,19 @@ def test_an_option_has_one_name_and_one_kind_of_value() -> None:
     }
 
 
+def test_help_names_arguments_in_capitals_and_gives_flags_no_value(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert dispatch(["ship", "--help"]) == dispatch(["channel", "set", "--help"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "asrbuild ship [OPTIONS] ARTIFACT... REMOTE" in shown
+    assert "asrbuild channel set [OPTIONS] NAME CHANNEL VERSION" in shown
+    assert "<" not in shown
+    assert "{" not in shown
+    assert dispatch(["--help"]) == 0
+    assert "--version Print the version." in " ".join(capsys.readouterr().out.split())
+
+
 @pytest.mark.parametrize(
     ("line", "fix"),
     [

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given, strategies as st
@@ -50,6 +52,17 @@ def test_a_pipe_gets_a_line_for_each_row(rows: list[tuple[str, str, str]]) -> No
         ["name", "kind", "parts"],
         *map(list, rows),
     ]
+
+
+def test_only_show_prints_a_table() -> None:
+    """Rich itself breaks words at the edge of a terminal, and draws a frame into a pipe."""
+    package = Path(terminal.__file__).parents[1]
+    printing = {
+        str(file.relative_to(package))
+        for file in package.rglob("*.py")
+        if re.search(r"\.print\((table|side|folding|bare)\b", file.read_text(encoding="utf-8"))
+    }
+    assert printing == {"base/tables.py"}
 
 
 def test_a_cell_cannot_add_a_column_or_steer_the_terminal() -> None:

@@ -112,6 +112,12 @@ def test_a_sweep_shows_overrides_with_brackets(
     assert terminal.plain(cells) == cells
 
 
+def test_a_pipe_gets_whole_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    long = "not published: " + "/a/long/path" * 20
+    terminal.console().print(long, style="red")
+    assert capsys.readouterr().out == long + "\n"
+
+
 def test_the_error_of_a_command_line_is_escaped(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -117,7 +117,7 @@ def test_a_quotation_mark_does_not_swallow_the_next_line(tmp_path: Path) -> None
     [
         (None, "no such data set"),
         ("wav_filename,wav_filesize,transcript\n", "the data set has no recordings"),
-        ("file,text\na,b\n", "the table has no column transcript and wav_filename"),
+        ("file,text\na,b\n", "the table has no columns transcript and wav_filename"),
         (
             "wav_filename,wav_filesize,transcript\nx.wav,1,hello\n",
             "1 of 1 recordings are not there",

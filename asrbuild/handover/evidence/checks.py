@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 #: Limit of the device's clock ahead of this one.
 _CLOCK = timedelta(hours=1)
-_MEASURE = "measure again with `asrbuild evidence kit`"
+_MEASURE = "measure again with `asrbuild evidence kit ARTIFACT -o FOLDER`"
 
 
 def _refused(message: str, key: str, fix: str = _MEASURE) -> AsrbuildError:

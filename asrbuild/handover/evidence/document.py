@@ -258,7 +258,7 @@ def read_document(raw: bytes, file: Path | str) -> Document:
             f"the evidence has the format {str(found)[:80]!r}, this asrbuild reads {FORMAT}",
             key="format",
             file=file,
-            fix="measure with a kit of this asrbuild: `asrbuild evidence kit`",
+            fix="measure with a kit of this asrbuild: `asrbuild evidence kit ARTIFACT -o FOLDER`",
         )
     try:
         return Document.model_validate_json(json.dumps(value))

@@ -113,7 +113,7 @@ def _require_new(document: Document, known: Iterable[Document]) -> None:
                 f"the evidence is refused: its passes are those of a run of {of} on "
                 f"{other.device.identifier}, measured {other.measured}",
                 key="passes",
-                fix="measure again with `asrbuild evidence kit`",
+                fix="measure again with `asrbuild evidence kit ARTIFACT -o FOLDER`",
             )
 
 

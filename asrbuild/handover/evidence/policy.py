@@ -273,8 +273,9 @@ def accept(
                 f"policy: {'. '.join(lacks)}",
                 key="--require",
                 file=remote.address,
-                fix="measure with `asrbuild evidence kit`, and `asrbuild evidence add` it to the "
-                "remote; or give --without-evidence and the reason, which is signed",
+                fix="measure it with `asrbuild evidence kit "
+                f"{published.name}/{published.version} -o FOLDER`, and `asrbuild evidence add` it "
+                "to the remote; or give --without-evidence and the reason, which is signed",
             )
         reason = without if lacks or policy is None else None
         digest = None if policy is None else policy.digest

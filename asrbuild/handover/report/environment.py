@@ -12,8 +12,11 @@ from asrbuild.base.terminal import plain
 if TYPE_CHECKING:
     from jinja2 import Environment
     from jinja2.runtime import Context
+    from markupsafe import Markup
 
 
+#: Places in a path or an override where a line may end; not within ``&amp;``.
+_JOINTS = re.compile(r"(?<=[/=:_,])|(?<=\w)(?=\.\w)")
 _MARKS = re.compile(r"([\\`*~<>|\[\]]|&(?=[#\w]))")
 
 
@@ -33,6 +36,13 @@ def code(text: str) -> Markdown:
     """``text`` as a code span, also in a table."""
     shown = plain(text).replace("\n", " ").replace("`", "'").replace("|", "\\|")
     return Markdown(f"`{shown}`")
+
+
+def breakable(text: str) -> Markup:
+    """``text`` as HTML that may break after each ``/ = : _ ,`` and before a dot."""
+    from markupsafe import Markup, escape
+
+    return Markup(_JOINTS.sub("<wbr>", str(escape(text))))
 
 
 def _escaped_in_markdown(context: Context, value: Any) -> Any:
@@ -60,6 +70,7 @@ def environment(folder: Path) -> Environment:
         autoescape=lambda name: name is not None and name.endswith(".html.j2"),
         finalize=jinja2.pass_context(_escaped_in_markdown),
     )
+    made.filters["breakable"] = breakable
     made.filters["code"] = code
     made.filters["size"] = size_text
     return made

@@ -8,11 +8,18 @@ from asrbuild.artifact.manifest import Manifest
 
 #: Of more chunks than this, the first ones and the last two are drawn.
 _MOST_CHUNKS = 6
+#: The pixel row of the marks of calls, and the width of a mark on a telephone's screen.
+_CALL_Y, _MARK_PERCENT = 160, 6.5
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """One call. Places are percent of the drawing's width; ``real``: where its real steps end."""
+    """One call. Places are percent of the drawing's width.
+
+    Args:
+        real: where its real steps end.
+        y: the pixel row of its mark, which is higher next to another mark.
+    """
 
     number: int
     left: float
@@ -20,6 +27,7 @@ class Chunk:
     right: float
     call: float
     starts: str
+    y: int
 
 
 @dataclass(frozen=True)
@@ -65,20 +73,23 @@ def timeline(manifest: Manifest) -> Timeline | None:
     # Half a column for the gap, and room for the mark of a call at the right edge.
     columns = len(numbers) + (0.5 if gap_at is not None else 0.0) + 0.15
     wait = streaming.lookahead_ms / (size * streaming.hop_ms)
-    chunks = []
+    chunks: list[Chunk] = []
     for place, number in enumerate(numbers):
         left = place + (0.5 if gap_at is not None and place >= gap_at else 0.0)
         real = tail / size if number == calls - 1 else 1.0
         # The last call has no look-ahead to wait for.
         ready = left + real if number == calls - 1 else left + 1 + min(wait, 0.85)
+        call = _percent(ready, columns)
+        crowded = bool(chunks) and call - chunks[-1].call < _MARK_PERCENT
         chunks.append(
             Chunk(
                 number=number + 1,
                 left=_percent(left, columns),
                 real=_percent(left + real, columns),
                 right=_percent(left + 1, columns),
-                call=_percent(ready, columns),
+                call=call,
                 starts=f"{number * size * streaming.hop_ms / 1000:g} s",
+                y=_CALL_Y - 24 * crowded,
             )
         )
     return Timeline(

@@ -132,7 +132,9 @@ def whole_version(remote: Remote, name: str, start: str) -> str:
         return matching[0]
     known = ", ".join(versions[-10:]) or "none"
     raise AsrbuildError(
-        f"{start} matches {len(matching)} versions of {name}",
+        f"{start} is the start of {len(matching)} versions of {name}"
+        if matching
+        else f"the remote has no version {start} of {name}",
         file=remote.address,
         fix=f"the remote has: {known}",
     )

@@ -374,6 +374,31 @@ UNREACHED = """() => {
 }"""
 
 
+#: Words of at most sixteen letters that end on another line than they begin on.
+BROKEN = r"""() => {
+    const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), broken = [];
+    for (let text = texts.nextNode(); text; text = texts.nextNode()) {
+        const owner = text.parentElement;
+        if (!owner.checkVisibility() || owner.closest(".hidden")) continue;
+        for (const word of text.data.matchAll(/[\p{L}\d]+/gu)) {
+            if (word[0].length > 16) continue;
+            const range = document.createRange();
+            range.setStart(text, word.index);
+            range.setEnd(text, word.index + word[0].length);
+            const tops = [...range.getClientRects()].map(each => Math.round(each.top));
+            if (new Set(tops).size > 1) broken.push(word[0]);
+        }
+    }
+    return broken;
+}"""
+#: Marks of calls that lie on one another.
+CROWDED = """() => {
+    const marks = [...document.querySelectorAll("circle.call")].map(e => e.getBoundingClientRect());
+    return marks.filter((a, at) => marks.slice(at + 1).some(b =>
+        a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom)).length;
+}"""
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_page_is_readable_at_every_width_and_scheme(look, pages, kind):
     """Text stands out as WCAG AA asks, 4.5 to 1, and shapes 3 to 1; a keyboard reaches all."""
@@ -391,6 +416,8 @@ def test_every_page_is_readable_at_every_width_and_scheme(look, pages, kind):
             assert weak == [], (width, scheme)
             assert window.overflow() == [], (width, scheme)
         assert page.evaluate(UNREACHED) == [], width
+        assert page.evaluate(BROKEN) == [], width
+        assert page.evaluate(CROWDED) == 0, width
     assert len(seen) == 2
     assert page.evaluate(UNNAMED) == []
 

@@ -84,7 +84,11 @@ def test_the_commands_report_missing_remotes(
     code, _, err = command("pull", "nothing", "--remote", remote)
     assert (code, err.splitlines()) == (
         1,
-        ["error: the remote has no nothing", f"  file: {remote}", "  fix: it has: demo-dynamic"],
+        [
+            "error: the remote has no artifact nothing",
+            f"  file: {remote}",
+            "  fix: it has: demo-dynamic",
+        ],
     )
     elsewhere = ("--artifacts", tmp_path / "elsewhere")
     spec = f"demo-dynamic@{artifact.name}"

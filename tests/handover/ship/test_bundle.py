@@ -152,7 +152,7 @@ def test_a_key_is_trusted_and_distrusted(config: Path, tmp_path: Path):
     key = trust_key(read_key_file(public), None, config)
     assert (key.keyid, key.label) == (theirs.keyid, "theirs")
     assert list(read_trust(config)) == [theirs.keyid]
-    with pytest.raises(AsrbuildError, match="matches 0 trusted signers"):
+    with pytest.raises(AsrbuildError, match="no trusted signer matches"):
         distrust("ffff", config)
     distrust(theirs.keyid[:8], config)
     assert read_trust(config) == {}

@@ -314,7 +314,7 @@ def test_the_command_lists_and_removes(
     real = time.time
     monkeypatch.setattr(time, "time", lambda: real() + LATER)
     result = CliRunner().invoke(tree.typer_app(), arguments)
-    assert "4 would go" in result.stdout
+    assert "1 version, 3 files would go" in result.stdout
     found = json.loads(
         CliRunner().invoke(tree.typer_app(), [*arguments, "--remove", "--json"]).stdout
     )

@@ -242,10 +242,10 @@ def test_missing_artifacts_versions_and_channels_are_reported(
     with pytest.raises(AsrbuildError, match="has no channel demo-dynamic@stable") as caught:
         fetch("demo-dynamic", remote)
     assert "beta" in str(caught.value)
-    with pytest.raises(AsrbuildError, match=r"2\.0\.0 matches 0 versions") as caught:
+    with pytest.raises(AsrbuildError, match=r"the remote has no version 2\.0\.0") as caught:
         fetch("demo-dynamic@2.0.0", remote)
     assert artifact.name in str(caught.value)
-    with pytest.raises(AsrbuildError, match="matches 0 versions"):
+    with pytest.raises(AsrbuildError, match="the remote has no version"):
         set_channel(remote, "demo-dynamic", "beta", "2.0.0", signer=signer, trust=trust)
     with pytest.raises(AsrbuildError):
         fetch("nobody@1.0.0", remote)
@@ -393,9 +393,9 @@ def test_names_and_versions_may_be_prefixes_of_others(
     for (name, version), artifact in made.items():
         assert fetch(f"{name}@{version}", remote).version == artifact.name
         assert fetch(f"{name}@{artifact.name[:-3]}", remote).version == artifact.name
-    with pytest.raises(AsrbuildError, match=r"1\.0 matches 2 versions of demo"):
+    with pytest.raises(AsrbuildError, match=r"1\.0 is the start of 2 versions of demo"):
         fetch("demo@1.0", remote)
-    with pytest.raises(AsrbuildError, match="the remote has no dem"):
+    with pytest.raises(AsrbuildError, match="the remote has no artifact dem"):
         fetch("dem@beta", remote)
     if isinstance(remote, ObjectRemote):
         # No shared file is removed with one of the names, at any setting of the clocks.

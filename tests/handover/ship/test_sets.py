@@ -137,7 +137,7 @@ def test_a_set_may_have_the_name_of_a_variant(
     shipped = send([artifact], remote, channel="stable")
     assert remote.versions("demo") == sorted([artifact.name, shipped.version])
     assert fetch("demo", remote, "iOS26")[0].version == artifact.name
-    with pytest.raises(AsrbuildError, match=r"1\.0\.0 matches 2 versions of demo"):
+    with pytest.raises(AsrbuildError, match=r"1\.0\.0 is the start of 2 versions of demo"):
         fetch("demo@1.0.0", remote)
 
 

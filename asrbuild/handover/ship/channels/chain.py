@@ -203,7 +203,7 @@ def no_channel(remote: Remote, name: str, channel: str) -> AsrbuildError:
     else:
         names = ", ".join(remote.names()) or "nothing"
         return AsrbuildError(
-            f"the remote has no {name}", file=remote.address, fix=f"it has: {names}"
+            f"the remote has no artifact {name}", file=remote.address, fix=f"it has: {names}"
         )
     return AsrbuildError(
         f"the remote has no channel {name}@{channel}", file=remote.address, fix=fix

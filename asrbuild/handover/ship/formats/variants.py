@@ -364,12 +364,17 @@ def choose(variants: Sequence[Variant], system: str, max_bytes: int | None = Non
         if variant.runs_on(match[1], version) and variant.bytes <= (max_bytes or variant.bytes):
             return variant
     small = "" if max_bytes is None else f" with at most {max_bytes:,} bytes"
-    offered = "; ".join(
-        f"{v.name} {v.version}: from {match[1]} {v.minimum_os.get(match[1], '(never)')}, "
-        f"{v.bytes:,} bytes"
+    offered = ", ".join(
+        f"{v.name} {v.version} (from {match[1]} {v.minimum_os[match[1]]}, {v.bytes:,} bytes)"
+        if match[1] in v.minimum_os
+        else f"{v.name} {v.version} (not on {match[1]})"
         for v in variants
     )
-    raise AsrbuildError(f"no variant{small} runs on {system}", key="--os", fix=f"it has {offered}")
+    raise AsrbuildError(
+        f"no variant{small} runs on {system}",
+        key="--os",
+        fix=f"name a device that one of these runs on: {offered}",
+    )
 
 
 def _numbers(version: str) -> tuple[int, ...]:

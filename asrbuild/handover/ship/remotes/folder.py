@@ -150,7 +150,11 @@ class Folder:
                 names = os.listdir(self.root / folder)
             except (FileNotFoundError, NotADirectoryError):
                 if not self.root.is_dir():
-                    raise AsrbuildError("the remote does not exist", file=self.root) from None
+                    raise AsrbuildError(
+                        "the remote does not exist",
+                        file=self.root,
+                        fix="name the folder that `asrbuild ship` wrote to",
+                    ) from None
                 return []
         return sorted(name for name in names if not name.startswith("."))
 

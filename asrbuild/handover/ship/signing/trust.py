@@ -298,7 +298,9 @@ def distrust(start: str, config: Path) -> Trusted:
     if len(matching) != 1 or not start:
         known = ", ".join(f"{one.label} {one.keyid[:12]}" for one in signers) or "none"
         raise AsrbuildError(
-            f"{start!r} matches {len(matching)} trusted signers",
+            f"{start!r} matches {len(matching)} trusted signers"
+            if matching
+            else f"no trusted signer matches {start!r}",
             fix=f"choose one of these: {known}",
         )
     path = _path(matching[0], config)
