@@ -139,6 +139,12 @@ def _latest_of(root: Path, name: str, fitting: list[Artifact]) -> Artifact:
 
 def _nothing_fits(root: Path, spec: str, artifacts: list[Artifact], path: Path) -> AsrbuildError:
     if path.exists():
+        if versions := sorted(each.parent for each in path.glob(f"*/{MANIFEST}")):
+            raise AsrbuildError(
+                "this is a folder of artifacts, not one",
+                file=path,
+                fix=f"choose one of {', '.join(map(str, versions[:10]))}",
+            )
         require(path, ARTIFACT)
         return AsrbuildError(
             f"{spec} is there, but not under the name {MANIFEST}",

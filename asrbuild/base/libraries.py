@@ -7,8 +7,10 @@ import os
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 
 from asrbuild.base.errors import AsrbuildError
+from asrbuild.base.places import PACKAGE
 
 _TENSORFLOW = "tensorflow-cpu", "tensorflow"
 
@@ -32,11 +34,33 @@ def check_installed(versions: Mapping[str, str], use: str) -> None:
     """
     absent = next((name for name, version in versions.items() if version == "absent"), None)
     if absent is not None:
-        extra = _extra_of(absent)
         raise AsrbuildError(
-            f"{use} requires {absent}, which is not installed",
-            fix=f"pip install '{f'asrbuild[{extra}]' if extra else absent}'",
+            f"{use} requires {absent}, which is not installed", fix=install_fix(_extra_of(absent))
         )
+
+
+def install_fix(extra: str | None) -> str:
+    """The command that installs an extra of asrbuild, or what it always requires, into this Python.
+
+    A clone's environment is uv's, which has no pip, and follows the clone's lock file. Elsewhere
+    ``pip`` may belong to another Python than the one that runs asrbuild.
+    """
+    import shlex
+    import shutil
+
+    requirement = f"'asrbuild[{extra}]'" if extra else "asrbuild"
+    here, clone = Path(sys.executable), PACKAGE.parent
+    if "pip" in installed():
+        found = shutil.which("pip")
+        if found is not None and Path(found).parent == here.parent:
+            return f"pip install {requirement}"
+        return f"{shlex.quote(str(here))} -m pip install {requirement}"
+    if (clone / "uv.lock").is_file():
+        project = (
+            "" if Path.cwd().is_relative_to(clone) else f" --project {shlex.quote(str(clone))}"
+        )
+        return f"uv sync{project} --inexact" + (f" --extra {extra}" if extra else "")
+    return f"uv pip install --python {shlex.quote(str(here))} {requirement}"
 
 
 def _extra_of(name: str) -> str | None:

@@ -20,6 +20,14 @@ def resolve_file(path: str) -> Path:
     return Path(path).expanduser()
 
 
+def named(file: Path) -> str:
+    """A file as a person names it: ``demo:x`` if it comes with asrbuild."""
+    demo = PACKAGE / "demo"
+    if file.is_relative_to(demo):
+        return DEMO_PREFIX + file.relative_to(demo).as_posix()
+    return str(file)
+
+
 def artifacts_root() -> Path:
     """The artifact store of commands: ``$ASRBUILD_ARTIFACTS``, or ``./artifacts``."""
     return _folder("ASRBUILD_ARTIFACTS", "artifacts")

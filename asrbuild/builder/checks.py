@@ -79,7 +79,11 @@ def _remarks(recipe: Recipe, source: Source) -> list[str]:
     remarks = language_remarks(settings, alphabet) if isinstance(alphabet, Alphabet) else []
     for name, path in source.recordings.items():
         notes: list[str] = []
-        read_audio(path, feature_settings(recipe).sample_rate, notes.append)
+        try:
+            read_audio(path, feature_settings(recipe).sample_rate, notes.append)
+        except AsrbuildError as error:
+            error.key = error.key or f"source.{name}.audio"
+            raise
         remarks += [f"source.{name}.audio: {note}" for note in notes]
     if alphabet.kind != "phonemes":
         for key in ("max_per", "max_per_increase"):

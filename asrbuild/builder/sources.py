@@ -12,7 +12,6 @@ from asrbuild.artifact.layout import MANIFEST
 from asrbuild.base.digest import canonical_json, file_digest, text_digest
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.kinds.recognition import existing_file
-from asrbuild.base.places import resolve_file
 from asrbuild.builder.recipe import TENSORFLOW, AxesConfig, Recipe, network_of
 from asrbuild.coreml.choices import DEFAULT_STEPS
 
@@ -123,7 +122,7 @@ def settle(recipe: Recipe, cache_root: Path, *, keep: bool = True) -> tuple[Reci
     if recipe.verify.evaluation is not None:
         from asrbuild.speech.dataset import dataset_digest, read_dataset
 
-        files["evaluation"] = resolve_file(recipe.verify.evaluation)
+        files["evaluation"] = existing_file(recipe.verify.evaluation, "verify.evaluation")
         digests["evaluation"] = dataset_digest(read_dataset(files["evaluation"]))
     baseline = _baseline(recipe)
     if baseline is not None:

@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from asrbuild.base.disk import disk_errors
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.base.places import DEMO_PREFIX, resolve_file
+from asrbuild.base.kinds.recognition import existing_file
+from asrbuild.base.libraries import install_fix
+from asrbuild.base.places import DEMO_PREFIX
 from asrbuild.base.progress import Progress, bars
 from asrbuild.builder.engine import Built, build
 from asrbuild.builder.recipe import Recipe, TuneConfig
@@ -49,9 +51,9 @@ def tune(
     check_keys(recipe)
     if importlib.util.find_spec("optuna") is None:
         raise AsrbuildError(
-            "tune=scorer searches with Optuna, which is not installed",
+            "tune=scorer requires Optuna, which is not installed",
             key="tune.target",
-            fix="pip install 'asrbuild[tune]'",
+            fix=install_fix("tune"),
         )
     from asrbuild.artifact.reading import read_manifest
     from asrbuild.artifact.runtime import decoder_settings, open_artifact
@@ -59,7 +61,7 @@ def tune(
     from asrbuild.proof.evaluation import listen, notes_text, spelled_by, words_folder
     from asrbuild.speech.dataset import dataset_digest, read_dataset
 
-    data = resolve_file(recipe.tune.data or "")
+    data = existing_file(recipe.tune.data, "tune.data")
     whole = read_dataset(data)
     output = Path(recipe.tune.output)
     # Now, not after a search of an hour.

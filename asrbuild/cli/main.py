@@ -6,6 +6,7 @@ Typer is imported for a command alone: a no-op build must not wait for it.
 from __future__ import annotations
 
 import gc
+import itertools
 import os
 import signal
 import sys
@@ -16,6 +17,9 @@ from asrbuild.base.disk import FATAL, disk_problem
 from asrbuild.base.errors import AsrbuildError, MisuseError
 from asrbuild.base.ownership import keep_to_oneself
 from asrbuild.cli.flags import HYDRA_FLAGS
+
+#: Flags of a build without a value, which are typed before a command by mistake.
+_BARE_FLAGS = ("--json", "-q", "--quiet", "-m", "--multirun")
 
 
 def _build(argv: list[str]) -> int:
@@ -37,10 +41,26 @@ def dispatch(argv: list[str]) -> int:
     if argv and argv[0] == "build" and not {"-h", "--help"} & set(argv):
         return _build(argv[1:])
     if argv and _is_hydra(argv[0]):
+        _require_command_first(argv)
         return _build(argv)
     from asrbuild.cli.tree import run_command
 
     return run_command([_demo_file(argument) for argument in argv])
+
+
+def _require_command_first(argv: list[str]) -> None:
+    """Raises for ``--json ls``: flags before a command are flags of a build."""
+    flags = list(itertools.takewhile(_BARE_FLAGS.__contains__, argv))
+    word = next(iter(argv[len(flags) :]), "=")
+    if "=" in word or word.startswith("-"):
+        return
+    from asrbuild.cli.tree import COMMANDS
+
+    if word in COMMANDS:
+        raise MisuseError(
+            f"{' '.join(flags)} is before the command",
+            fix=f"write it behind: asrbuild {' '.join([word, *flags])} …",
+        )
 
 
 def _demo_file(argument: str) -> str:

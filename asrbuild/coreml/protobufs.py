@@ -16,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 
 from asrbuild.base.errors import AsrbuildError
+from asrbuild.base.libraries import install_fix
 
 _PACKAGE = "asrbuild._coremltools_proto"
 
@@ -58,6 +59,6 @@ def _proto_directory() -> Path:
     if spec is None or spec.origin is None:
         raise AsrbuildError(
             "coremltools is not installed, so Core ML packages cannot be read",
-            fix="install asrbuild with its dependencies: pip install asrbuild",
+            fix=install_fix(None),
         )
     return Path(spec.origin).parent / "proto"

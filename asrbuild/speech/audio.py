@@ -192,7 +192,7 @@ def _mixed(blocks: Iterable[Array], note: Note) -> Array:
         energy += float(np.square(block, dtype=np.float64).sum())
         mixed += float(np.square(mono[-1], dtype=np.float64).sum())
     if not samples:
-        raise AsrbuildError("the recording has no samples", fix="record it again")
+        raise AsrbuildError("the recording has no samples", fix="give one with sound in it")
     if peak > _UNSCALED or (peak > 1 and whole_numbers):
         raise AsrbuildError(
             f"the samples are floats up to {peak:g}: they have the range of integers, not -1 to 1",
@@ -243,7 +243,7 @@ def _decode(source: str | Path | bytes, note: Note) -> tuple[Array, int]:
         reason = getattr(error, "error_string", None) or str(error)
         raise AsrbuildError(
             f"cannot be read as audio: {reason.strip().rstrip('.')}",
-            fix="give a WAV, FLAC or OGG file",
+            fix=RECORDING.fix,
         ) from error
     except OSError as error:
         raise AsrbuildError(f"cannot be read: {error.strerror}") from error

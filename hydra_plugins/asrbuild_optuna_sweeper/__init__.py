@@ -26,6 +26,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from asrbuild.base import terminal
 from asrbuild.base.errors import AsrbuildError
+from asrbuild.base.libraries import install_fix
 
 #: Name of a sampler -> Optuna's class.
 SAMPLERS = {"tpe": "TPESampler", "random": "RandomSampler", "nsga2": "NSGAIISampler"}
@@ -145,7 +146,7 @@ def _import_optuna() -> Any:
         raise AsrbuildError(
             "hydra/sweeper=optuna requires Optuna, which is not installed",
             key="hydra/sweeper",
-            fix="pip install 'asrbuild[tune]'",
+            fix=install_fix("tune"),
         ) from error
     finally:
         os.environ.pop("TQDM_DISABLE")

@@ -26,6 +26,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from asrbuild.base.errors import AsrbuildError
+from asrbuild.base.libraries import install_fix
 
 #: Jobs pass no objects through Ray, so its object store is as small as Ray allows.
 _OBJECT_STORE_BYTES = 80 << 20
@@ -135,9 +136,9 @@ def _import_ray() -> Any:
         import ray
     except ImportError as error:
         raise AsrbuildError(
-            "hydra/launcher=ray needs Ray, which is not installed",
+            "hydra/launcher=ray requires Ray, which is not installed",
             key="hydra/launcher",
-            fix="pip install 'asrbuild[ray]'",
+            fix=install_fix("ray"),
         ) from error
     return ray
 

@@ -139,6 +139,44 @@ CONFIG_ERRORS = [
     ),
     (["=3"], "'=3' has no key"),
     (["model=static", "n_steps"], "n_steps is not an override\n  fix: write n_steps=value"),
+    (
+        ["source=frozen_graph", "source.path=my", "graph.pb"],
+        "graph.pb is not an override\n"
+        "  fix: a value with a space requires quotes: 'source.path=my graph.pb'",
+    ),
+    (
+        ["-m", "n_steps=16", "32"],
+        "32 is not an override\n  fix: write several values without spaces: n_steps=16,32",
+    ),
+    (
+        ["-m", "n_steps=16,", "32"],
+        "n_steps=16, is not an override\n  key: n_steps\n  fix: write n_steps=16,32",
+    ),
+    (
+        ["coreml.outputs=[logits"],
+        "coreml.outputs=[logits is not an override\n  key: coreml.outputs\n  fix: close every",
+    ),
+    (["-m", "n_steps=16,x"], "n_steps=x has the wrong type\n  key: n_steps\n"),
+    (["path=x.pb"], "unknown key path\n  key: path\n  fix: did you mean source.path?"),
+    (
+        ["source.checkpoint_dri=x"],
+        "unknown key source.checkpoint_dri\n  key: source.checkpoint_dri\n"
+        "  fix: did you mean source.checkpoint_dir?\n",
+    ),
+    (
+        ["source.sample.audio="],
+        "source.sample.audio has no value\n  key: source.sample.audio\n  fix: write source.sam",
+    ),
+    (
+        ["source.sample.audio=demo:sampel.wav"],
+        "source.sample.audio names no file; did you mean demo:sample.wav?\n"
+        "  key: source.sample.audio\n  file: ",
+    ),
+    (
+        ["source.sample.text=deom:sample.txt"],
+        "source.sample.text names no file; did you mean demo:sample.txt?\n",
+    ),
+    (["verify.evaluation=demo:dev.csv"], "verify.evaluation names no file\n  key: verify.eval"),
     (["model="], "model= is not a choice\n  key: model\n  fix: choose one of dynamic"),
     (
         ["-m", "hydra/launcher=nope"],
@@ -186,7 +224,8 @@ CONFIG_ERRORS = [
     (
         ["hydra.launcher.n_cpu=2"],
         "unknown key hydra.launcher.n_cpu\n  key: hydra.launcher.n_cpu\n"
-        "  fix: print Hydra's keys with `asrbuild --cfg hydra`",
+        "  fix: choose the launcher that has it, for example hydra/launcher=joblib: `asrbuild "
+        "hydra/launcher=joblib --cfg hydra -p hydra.launcher` prints its keys",
     ),
     (["cache", "why", "-m", "n_steps=1"], "-m has no meaning here: this looks at one recipe"),
     (

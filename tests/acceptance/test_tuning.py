@@ -12,6 +12,7 @@ import yaml
 
 from asrbuild.artifact import layout
 from asrbuild.artifact.reading import read_manifest
+from asrbuild.base.libraries import install_fix
 from asrbuild.builder import tuning
 from asrbuild.handover.report.tuning import Trial, Tuning
 from asrbuild.speech.dataset import dataset_digest, read_dataset
@@ -183,7 +184,7 @@ def test_a_search_without_optuna_names_the_extra(
     code, err = run_here(["tune=scorer"], monkeypatch, capfd)
     assert code == 1
     assert "Optuna, which is not installed" in err
-    assert "pip install 'asrbuild[tune]'" in err
+    assert f"fix: {install_fix('tune')}" in err
 
 
 def _trial(number: int, wer: float, factor: float, cer: float = 0.1, beam_width: int = 9) -> Trial:

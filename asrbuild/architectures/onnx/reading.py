@@ -15,6 +15,7 @@ import numpy as np
 from asrbuild.architectures.onnx.graph import Graph, Node, Tensor
 from asrbuild.base.array import Array
 from asrbuild.base.errors import AsrbuildError
+from asrbuild.base.libraries import install_fix
 
 #: Op sets of the standard domain that the lowering supports.
 OPSETS = range(7, 25)
@@ -91,7 +92,7 @@ def import_onnx() -> Any:
         raise AsrbuildError(
             "reading a model in ONNX requires the package onnx, which is not installed",
             key="source.path",
-            fix="pip install 'asrbuild[onnx]'",
+            fix=install_fix("onnx"),
         ) from error
     return onnx
 

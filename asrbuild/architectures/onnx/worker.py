@@ -22,6 +22,7 @@ from asrbuild.architectures.original import serve
 from asrbuild.architectures.run_calls import run_calls
 from asrbuild.base.array import Array
 from asrbuild.base.errors import AsrbuildError
+from asrbuild.base.libraries import install_fix
 
 _DTYPES: dict[str, Any] = {
     "tensor(float)": np.float32,
@@ -52,7 +53,7 @@ class OnnxCalls:
             raise AsrbuildError(
                 "running a model in ONNX requires the package onnxruntime, which is not installed",
                 key="source.path",
-                fix="pip install 'asrbuild[onnx]'",
+                fix=install_fix("onnx"),
             ) from error
         settings = onnxruntime.SessionOptions()
         settings.intra_op_num_threads = settings.inter_op_num_threads = 1

@@ -19,6 +19,7 @@ import numpy as np
 
 from asrbuild.base.array import Array
 from asrbuild.base.errors import AsrbuildError
+from asrbuild.base.libraries import install_fix
 
 _SCHEMA = "lite/python/schema_py_generated.py"
 
@@ -34,7 +35,7 @@ def schema() -> ModuleType:
     if found is None or found.origin is None:
         raise AsrbuildError(
             "TensorFlow is not installed, so .tflite files cannot be read",
-            fix="install asrbuild with its dependencies: pip install asrbuild",
+            fix=install_fix("build"),
         )
     file = Path(found.origin).parent / _SCHEMA
     spec = importlib.util.spec_from_file_location("asrbuild._tflite_schema", file)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from asrbuild.base.errors import AsrbuildError
+from asrbuild.base.libraries import install_fix
 
 #: Layers that coremltools 9 does not convert, or converts only as loops over time.
 _RECURRENT = ("gru", "rnn_tanh", "rnn_relu", "quantized_lstm", "quantized_gru")
@@ -27,7 +28,7 @@ def load_program(file: str) -> Any:
         raise AsrbuildError(
             "a PyTorch file requires the package torch, which is not installed",
             key="source.path",
-            fix="pip install 'asrbuild[torch]'",
+            fix=install_fix("torch"),
         ) from error
     torch.set_num_threads(1)
     # The file's name does not decide its form; each loader refuses files of the other form.

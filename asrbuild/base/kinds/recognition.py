@@ -10,7 +10,7 @@ from pathlib import Path
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.kinds.places import KEYS, Place
 from asrbuild.base.kinds.table import KINDS, Kind
-from asrbuild.base.places import resolve_file
+from asrbuild.base.places import DEMO_PREFIX, named, resolve_file
 
 #: Archives, pointers and failed downloads: the place's own fix does not help with them.
 _UNUSED = frozenset(
@@ -51,6 +51,21 @@ def exists(path: str | os.PathLike[str]) -> bool:
     return True
 
 
+def similar_files(path: Path) -> str:
+    """``; did you mean X?``, of files with a similar name in the same folder; may be empty."""
+    import difflib
+
+    prefix, colon, rest = str(path).partition(":")
+    if colon and difflib.get_close_matches(f"{prefix}:", [DEMO_PREFIX]):
+        return f"; did you mean {DEMO_PREFIX}{rest}?"
+    try:
+        names = sorted(os.listdir(path.parent))
+    except (OSError, ValueError):
+        return ""
+    close = [path.parent / name for name in difflib.get_close_matches(path.name, names, cutoff=0.8)]
+    return f"; did you mean {' or '.join(map(named, close))}?" if close else ""
+
+
 def require(path: str | os.PathLike[str], place: Place, *, key: str | None = None) -> Kind:
     """Returns the kind of a file, if the place takes it.
 
@@ -66,7 +81,9 @@ def require(path: str | os.PathLike[str], place: Place, *, key: str | None = Non
     # A name that no file can have (too long, a zero byte) is a missing file.
     if not exists(path):
         noun = place.wants.partition(" ")[2]
-        raise AsrbuildError(f"no such {noun}", key=key, file=path, fix=place.fix)
+        raise AsrbuildError(
+            f"no such {noun}{similar_files(path)}", key=key, file=path, fix=place.fix
+        )
     kind = recognise(path, key=key)
     if kind.key in place.takes:
         return kind
@@ -156,10 +173,15 @@ def existing_file(path: str | None, key: str) -> Path:
     Raises:
         AsrbuildError: it is missing, or of another kind than the key takes.
     """
-    file = resolve_file(path or "")
-    if not path or not os.path.exists(file):
+    if not path:
+        raise AsrbuildError(f"{key} has no value", key=key, fix=f"write {key}=FILE")
+    file = resolve_file(path)
+    if not os.path.exists(file):
         raise AsrbuildError(
-            f"{key} names no file", key=key, file=file, fix=f"set {key}= to a file that exists"
+            f"{key} names no file{similar_files(file)}",
+            key=key,
+            file=file,
+            fix=f"set {key}= to a file that exists",
         )
     if key in KEYS:
         require(file, KEYS[key], key=key)

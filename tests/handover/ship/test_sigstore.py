@@ -17,6 +17,7 @@ import pytest
 
 from asrbuild.base.digest import tree_digests
 from asrbuild.base.errors import AsrbuildError
+from asrbuild.base.libraries import install_fix
 from asrbuild.handover.ship.formats.bundle import write_bundle
 from asrbuild.handover.ship.pull import pull, pull_bundle
 from asrbuild.handover.ship.push import ship
@@ -403,7 +404,7 @@ def test_a_missing_extra_is_named(instance: Any, artifact: Path, tmp_path: Path,
         done = without_library(*command)
         assert done.returncode == 1
         assert "error: signatures through Sigstore require the extra sigstore" in done.stderr
-        assert "pip install 'asrbuild[sigstore]'" in done.stderr
+        assert f"fix: {install_fix('sigstore')}" in done.stderr
         assert "Traceback" not in done.stderr
     assert without_library("pull", tmp_path / "key.asrb", *place).returncode == 0
     assert not (tmp_path / "new.asrb").exists()

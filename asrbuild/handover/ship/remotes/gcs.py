@@ -19,6 +19,7 @@ from typing import Any
 
 from asrbuild.base.disk import disk_errors
 from asrbuild.base.errors import AsrbuildError
+from asrbuild.base.libraries import install_fix
 from asrbuild.base.threads import IO_THREADS
 from asrbuild.handover.ship.formats.frame import copy_content
 from asrbuild.handover.ship.formats.header import File
@@ -54,7 +55,7 @@ class Bucket:
         except ImportError:
             raise AsrbuildError(
                 "gs:// requires the package gcsfs, which is not installed",
-                fix="`pip install 'asrbuild[gcs]'`",
+                fix=install_fix("gcs"),
             ) from None
 
     def identity(self) -> str | None:

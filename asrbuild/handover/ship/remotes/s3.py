@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 from asrbuild.base import interrupts
 from asrbuild.base.disk import disk_errors
 from asrbuild.base.errors import AsrbuildError
+from asrbuild.base.libraries import install_fix
 from asrbuild.base.threads import IO_THREADS
 from asrbuild.handover.ship.formats.frame import BLOCK, copy_content
 from asrbuild.handover.ship.formats.header import File
@@ -306,7 +307,7 @@ def _store(bucket: str) -> S3Store:
     except ImportError:
         raise AsrbuildError(
             "s3:// requires the packages obstore and botocore, which are not installed",
-            fix="`pip install 'asrbuild[s3]'`",
+            fix=install_fix("s3"),
         ) from None
     session = botocore.session.Session()
     profile = session.get_scoped_config()

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from asrbuild.base import terminal
 from asrbuild.base.disk import disk_errors
 from asrbuild.base.errors import AsrbuildError
+from asrbuild.base.libraries import install_fix
 from asrbuild.handover.ship.refusal import Refusal, Refused, shown
 from asrbuild.handover.ship.signing.keys import Signer
 from asrbuild.handover.ship.signing.trust import Trust, TrustedIdentity, identity_of
@@ -242,7 +243,7 @@ def _library(doing: str, fix: str) -> Iterator[None]:
     except ImportError:
         raise AsrbuildError(
             "signatures through Sigstore require the extra sigstore, which is not installed",
-            fix="pip install 'asrbuild[sigstore]'",
+            fix=install_fix("sigstore"),
         ) from None
     # Its warnings are of intended settings, such as that no server is asked.
     logging.getLogger(sigstore.__name__).setLevel(logging.ERROR)
