@@ -31,6 +31,7 @@ from asrbuild.coreml.choices import (
     Precision,
     StateKind,
 )
+from asrbuild.proof.phoneme_gates import PhonemeGates
 from asrbuild.speech.decoder_settings import DECODERS, DecoderSettings
 
 if TYPE_CHECKING:
@@ -253,18 +254,14 @@ class VerifyConfig:
     allow_wrong_words: bool = False
     max_wer: float | None = None
     max_wer_increase: float | None = None
-    max_per: float | None = None
-    max_per_increase: float | None = None
-    max_per_from_original: float = 0.02
+    max_per: float | None = PhonemeGates.max_per
+    max_per_increase: float | None = PhonemeGates.max_per_increase
+    max_per_from_original: float = PhonemeGates.max_per_from_original
     evaluation: str | None = None
     count_unspelled: bool = False
     compared_with: str = TENSORFLOW
     witness: str = choice("auto", WitnessUse)
     thresholds: dict[str, ThresholdsConfig] = field(default_factory=dict)
-
-
-#: The keys of ``verify`` that gate the phonemes of a model that writes them.
-PHONEME_GATES = ("max_per", "max_per_increase", "max_per_from_original")
 
 
 @dataclass

@@ -13,7 +13,8 @@ from asrbuild.architectures.architecture import architecture, names, own_section
 from asrbuild.base.places import DEMO_PREFIX
 from asrbuild.base.secrets import without_secrets
 from asrbuild.base.terminal import plain
-from asrbuild.builder.recipe import PHONEME_GATES, TENSORFLOW, AxesConfig, Recipe, VerifyConfig
+from asrbuild.builder.recipe import TENSORFLOW, AxesConfig, Recipe
+from asrbuild.proof.phoneme_gates import PHONEME_KEYS, PhonemeGates
 
 
 def published_overrides(overrides: Sequence[str]) -> list[str]:
@@ -107,9 +108,8 @@ def record(recipe: Recipe) -> dict[str, Any]:
     # The manifest's verification has the witness; a recipe has one version with or without it.
     del whole["verify"]["witness"]
     # As in model.axes: keys that came later are recorded where they are given.
-    usual = VerifyConfig()
-    for key in PHONEME_GATES:
-        if whole["verify"][key] == getattr(usual, key):
+    for key in PHONEME_KEYS:
+        if whole["verify"][key] == getattr(PhonemeGates, key):
             del whole["verify"][key]
     # The decoder's Python depends on the machine; the transcripts do not depend on it.
     del whole["decoder"]["interpreter"]

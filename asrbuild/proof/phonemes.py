@@ -7,31 +7,12 @@ writes phonemes has gates on phonemes.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
 
 from asrbuild.artifact import manifest2
 from asrbuild.artifact.manifest import Transcript
+from asrbuild.proof.phoneme_gates import PhonemeGates
 from asrbuild.speech.rates import count_phonemes, normalise, unspelled
 from asrbuild.speech.tokens import Tokens
-
-
-@dataclass(frozen=True)
-class PhonemeGates:
-    """The largest phoneme error rates of a recording; see conf/verify/default.yaml.
-
-    Args:
-        max_per: against its expected phonemes, where they are known; None: any.
-        max_per_increase: its rise above the original's; None: any.
-        max_per_from_original: against the phonemes that the original writes.
-    """
-
-    max_per: float | None = None
-    max_per_increase: float | None = None
-    max_per_from_original: float = 0.02
-
-
-#: The keys of ``verify`` that gate phonemes.
-KEYS = tuple(key.name for key in fields(PhonemeGates))
 
 
 def with_phonemes(

@@ -34,7 +34,8 @@ from asrbuild.proof.execution import (
     runs,
 )
 from asrbuild.proof.gates import Gates, compare, of_probabilities, worst
-from asrbuild.proof.phonemes import KEYS, PhonemeGates, phoneme_failures, with_phonemes
+from asrbuild.proof.phoneme_gates import PHONEME_KEYS, PhonemeGates
+from asrbuild.proof.phonemes import phoneme_failures, with_phonemes
 from asrbuild.proof.ranges import Reach
 from asrbuild.proof.recordings import against_recordings
 from asrbuild.proof.weaknesses import recorded_gates
@@ -232,7 +233,7 @@ def prove_again(artifact: Path, manifest: Manifest) -> Proof:
         verify.get("max_wer"),
         verify.get("max_wer_increase"),
         verify.get("count_unspelled", False),
-        PhonemeGates(**{key: verify[key] for key in KEYS if key in verify}),
+        PhonemeGates(**{key: verify[key] for key in PHONEME_KEYS if key in verify}),
     )
     texts = {t.input.split("@")[0]: t.expected for t in manifest.verification.transcripts}
     max_steps = verify.get("max_steps") if verify.get("edge_lengths") else None

@@ -21,12 +21,12 @@ from asrbuild.architectures.architecture import (
     SourceFiles,
 )
 from asrbuild.architectures.onnx.inside import (
-    calls_of_network,
     package_signature,
     place_of,
     settings_of,
+    start_calls,
 )
-from asrbuild.architectures.onnx.section import SECTION, read_section, renamed_ports
+from asrbuild.architectures.onnx.section import SECTION, read_section
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.coreml.compression import Layers
 
@@ -59,11 +59,9 @@ def settle(recipe: Any, cache_root: Path, keep: bool) -> Found:
 
 def question(recipe: Any, cache_root: Path) -> tuple[Path, tuple[Fact, ...], list[str]]:
     """The facts of the model: roles of inputs and outputs, rows and context."""
-    from asrbuild.architectures.onnx.settle import facts_of, model_file, settled
+    from asrbuild.architectures.onnx.settle import model_file, question_of, settled
 
-    config, file = read_section(recipe.source.config), model_file(recipe)
-    found = settled(file, config, cache_root, keep=False)
-    return file, facts_of(found, file), [] if config.tokens else [f"{SECTION}.tokens.file"]
+    return question_of(model_file(recipe), settled, recipe, cache_root)
 
 
 def signature(config: Any) -> Signature:
@@ -180,28 +178,9 @@ def recover(
 
 def start(original: Original, config: Any, cases: Path, out: Path, *more: str) -> OriginalRun:
     """Runs onnxruntime on calls; ``more``: further arguments of the worker."""
-    from asrbuild.architectures.original import start
-
-    own = read_section(config)
-    cases = calls_of_network(cases, own, out.with_name("network_calls.npz"))
-    return start(
-        "asrbuild.architectures.onnx.worker",
-        RUNTIME,
-        out,
-        "--cases",
-        str(cases),
-        "--model",
-        str(original.file),
-        "--pins",
-        json.dumps(own.pin),
-        "--cuts",
-        json.dumps(own.cut),
-        "--states",
-        json.dumps(own.states),
-        "--names",
-        json.dumps(renamed_ports(own)),
-        *more,
-    )
+    own, worker = read_section(config), "asrbuild.architectures.onnx.worker"
+    cut = ("--pins", json.dumps(own.pin), "--cuts", json.dumps(own.cut))
+    return start_calls(worker, RUNTIME, original.file, own, cases, out, *cut, *more)
 
 
 def read(out: Path) -> dict[str, Result]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from asrbuild.architectures.front_end.signature import in_package
-from asrbuild.architectures.onnx.section import OnnxConfig, signature_of
+from asrbuild.architectures.onnx.section import OnnxConfig, renamed_ports, signature_of
 from asrbuild.coreml.signature import Signature
+
+if TYPE_CHECKING:
+    from asrbuild.architectures.original import OriginalRun
 
 
 def settings_inside(config: OnnxConfig) -> Any:
@@ -52,7 +56,25 @@ def package_signature(config: OnnxConfig) -> Signature:
     return found
 
 
-def calls_of_network(cases: Path, config: OnnxConfig, file: Path) -> Path:
+def start_calls(
+    worker: str, runtime: str, model: Path, config: OnnxConfig, cases: Path, out: Path, *more: str
+) -> OriginalRun:
+    """Runs an original on a package's calls, in a process of its own.
+
+    Args:
+        worker: the architecture's module for its runtime; ``more``: further arguments of it.
+        model: the original's file.
+        cases: an npz of the calls.
+    """
+    from asrbuild.architectures.original import start
+
+    cases = _calls_of_network(cases, config, out.with_name("network_calls.npz"))
+    states, names = json.dumps(config.states), json.dumps(renamed_ports(config))
+    given = ("--cases", str(cases), "--model", str(model), "--states", states, "--names", names)
+    return start(worker, runtime, out, *given, *more)
+
+
+def _calls_of_network(cases: Path, config: OnnxConfig, file: Path) -> Path:
     """Writes a package's calls as calls of the network, with features; returns the file."""
     import numpy as np
 

@@ -433,6 +433,19 @@ def read_tokens(config: OnnxConfig, classes: int) -> tuple[Any, Path | None]:
         raise
 
 
+def question_of(
+    file: Path, settled: Callable[..., Settled], recipe: Any, cache_root: Path
+) -> tuple[Path, tuple[Fact, ...], list[str]]:
+    """A model's file, its facts, and the keys that it does not state.
+
+    Args:
+        settled: finds the facts of a model of this kind, as :func:`settled` does.
+    """
+    config = read_section(recipe.source.config)
+    found = settled(file, config, cache_root, keep=False)
+    return file, facts_of(found, file), [] if config.tokens else [f"{SECTION}.tokens.file"]
+
+
 def facts_of(found: Settled, file: Path) -> tuple[Fact, ...]:
     """The facts from the file and from measurements, to show them."""
     config, facts = found.config, []

@@ -6,7 +6,6 @@ DeepSpeech's own graphs are ``source=frozen_graph``. It implements
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,8 +28,8 @@ from asrbuild.architectures.onnx.architecture import (
     read as read,
     signature as signature,
 )
-from asrbuild.architectures.onnx.inside import calls_of_network
-from asrbuild.architectures.onnx.section import read_section, renamed_ports
+from asrbuild.architectures.onnx.inside import start_calls
+from asrbuild.architectures.onnx.section import read_section
 from asrbuild.base.errors import AsrbuildError
 
 if TYPE_CHECKING:
@@ -59,12 +58,10 @@ def settle(recipe: Any, cache_root: Path, keep: bool) -> Found:
 
 def question(recipe: Any, cache_root: Path) -> tuple[Path, tuple[Fact, ...], list[str]]:
     """The facts of the model: roles of inputs and outputs, rows and context."""
-    from asrbuild.architectures.onnx.settle import facts_of
+    from asrbuild.architectures.onnx.settle import question_of
     from asrbuild.architectures.tensorflow_graph.settle import graph_file, settled
 
-    config, file = read_section(recipe.source.config), graph_file(recipe)
-    found = settled(file, config, cache_root, keep=False)
-    return file, facts_of(found, file), [] if config.tokens else [f"{SECTION}.tokens.file"]
+    return question_of(graph_file(recipe), settled, recipe, cache_root)
 
 
 def check_request(request: ConversionRequest, frontend: str) -> None:
@@ -131,25 +128,9 @@ def recover(
 
 def start(original: Original, config: Any, cases: Path, out: Path) -> OriginalRun:
     """Runs TensorFlow on calls."""
-    from asrbuild.architectures.original import start
-
-    own = read_section(config)
-    cases = calls_of_network(cases, own, out.with_name("network_calls.npz"))
-    return start(
-        "asrbuild.architectures.tensorflow_graph.worker",
-        RUNTIME,
-        out,
-        "--cases",
-        str(cases),
-        "--model",
-        str(original.file),
-        "--outputs",
-        ",".join(own.outputs),
-        "--states",
-        json.dumps(own.states),
-        "--names",
-        json.dumps(renamed_ports(own)),
-    )
+    own, worker = read_section(config), "asrbuild.architectures.tensorflow_graph.worker"
+    outputs = ("--outputs", ",".join(own.outputs))
+    return start_calls(worker, RUNTIME, original.file, own, cases, out, *outputs)
 
 
 def landmarks_of_call(

@@ -5,7 +5,6 @@ It implements :class:`asrbuild.architectures.architecture.Architecture`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,8 +31,8 @@ from asrbuild.architectures.onnx.architecture import (
     recover as recover,
     signature as signature,
 )
-from asrbuild.architectures.onnx.inside import calls_of_network
-from asrbuild.architectures.onnx.section import read_section, renamed_ports
+from asrbuild.architectures.onnx.inside import start_calls
+from asrbuild.architectures.onnx.section import read_section
 
 if TYPE_CHECKING:
     from asrbuild.architectures.original import OriginalRun
@@ -56,12 +55,10 @@ def settle(recipe: Any, cache_root: Path, keep: bool) -> Found:
 
 def question(recipe: Any, cache_root: Path) -> tuple[Path, tuple[Fact, ...], list[str]]:
     """The facts of the model: roles of inputs and outputs, rows and context."""
-    from asrbuild.architectures.onnx.settle import facts_of
+    from asrbuild.architectures.onnx.settle import question_of
     from asrbuild.architectures.torch_export.settle import program_file, settled
 
-    config, file = read_section(recipe.source.config), program_file(recipe)
-    found = settled(file, config, cache_root, keep=False)
-    return file, facts_of(found, file), [] if config.tokens else [f"{SECTION}.tokens.file"]
+    return question_of(program_file(recipe), settled, recipe, cache_root)
 
 
 def check_request(request: ConversionRequest, frontend: str) -> None:
@@ -91,24 +88,9 @@ def convert(
 
 def start(original: Original, config: Any, cases: Path, out: Path) -> OriginalRun:
     """Runs PyTorch on calls."""
-    from asrbuild.architectures.original import start
     from asrbuild.architectures.torch_export.settle import WORKER
 
-    own = read_section(config)
-    cases = calls_of_network(cases, own, out.with_name("network_calls.npz"))
-    return start(
-        WORKER,
-        RUNTIME,
-        out,
-        "--cases",
-        str(cases),
-        "--model",
-        str(original.file),
-        "--states",
-        json.dumps(own.states),
-        "--names",
-        json.dumps(renamed_ports(own)),
-    )
+    return start_calls(WORKER, RUNTIME, original.file, read_section(config), cases, out)
 
 
 def landmarks_of_call(

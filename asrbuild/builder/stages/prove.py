@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from asrbuild.artifact.layout import PARITY
 from asrbuild.base.errors import AsrbuildError, GatesError
-from asrbuild.builder.recipe import PHONEME_GATES, Recipe, evaluates
+from asrbuild.builder.recipe import Recipe, evaluates
 from asrbuild.builder.stage import Stage, View
 from asrbuild.builder.stages.calls import read_calls
 from asrbuild.builder.stages.cases import all_cases, longest
@@ -20,6 +20,7 @@ from asrbuild.builder.stages.lower import asset_manifest
 from asrbuild.builder.stages.reference import read_reference
 from asrbuild.coreml.choices import ASSET
 from asrbuild.coreml.compression import HALF_ORIGINAL, gate_names
+from asrbuild.proof.phoneme_gates import PHONEME_KEYS, PhonemeGates
 
 if TYPE_CHECKING:
     from asrbuild.artifact.manifest import Manifest, Metric
@@ -52,7 +53,6 @@ def run(view: View, at: Path) -> None:
     from asrbuild.proof.cases import save_reference
     from asrbuild.proof.execution import Executed, load_executed
     from asrbuild.proof.gates import gates_of
-    from asrbuild.proof.phonemes import PhonemeGates
     from asrbuild.proof.verdict import WordGates, judge, wrong_words
     from asrbuild.proof.witness import load_witnessed, with_witness
 
@@ -281,7 +281,7 @@ def word_gates(recipe: Recipe) -> dict[str, Any]:
 
 def phoneme_gates(recipe: Recipe) -> dict[str, Any]:
     """The gates on phonemes; of a set of recordings the known phonemes are measured next."""
-    keys = ("max_per_from_original",) if evaluates(recipe) else PHONEME_GATES
+    keys = ("max_per_from_original",) if evaluates(recipe) else PHONEME_KEYS
     return {key: getattr(recipe.verify, key) for key in keys}
 
 

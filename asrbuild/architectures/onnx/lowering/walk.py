@@ -11,7 +11,9 @@ from typing import Any
 
 from asrbuild.architectures.onnx.folding import constant_of, evaluate
 from asrbuild.architectures.onnx.graph import Graph, Node
-from asrbuild.architectures.onnx.lowering import (
+
+# Importing these modules registers the lowerings of their ops.
+from asrbuild.architectures.onnx.lowering import (  # noqa: F401
     arithmetic,
     convolution,
     functions,
@@ -31,20 +33,6 @@ from asrbuild.architectures.onnx.lowering.values import Value, is_known, is_size
 from asrbuild.architectures.onnx.patterns import recognise
 from asrbuild.base.errors import AsrbuildError
 
-#: The modules that register ops in the table.
-FAMILIES = (
-    arithmetic,
-    convolution,
-    functions,
-    indexing,
-    linear,
-    normalization,
-    parts,
-    recurrent,
-    reduction,
-    shapes,
-    slicing,
-)
 #: Ops that are computed at conversion, or not at all.
 _COMPUTED = ("Constant", "Shape", "Size")
 _INSTEAD = {
