@@ -6,12 +6,12 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
 from asrbuild.artifact import layout
 from asrbuild.artifact.interface import Relation
@@ -19,13 +19,13 @@ from asrbuild.artifact.reading import read_manifest
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.builder.compose import compose_recipe
 from asrbuild.builder.engine import build
-from asrbuild.cli import tree
 from asrbuild.handover.difference import ArtifactDifference, Side, compare
 from asrbuild.handover.ship.push import ship
 from asrbuild.handover.ship.refusal import Refused
 from asrbuild.handover.ship.remotes.address import open_remote
 from asrbuild.handover.ship.signing.keys import new_key
 from asrbuild.handover.ship.signing.trust import read_trust
+from tests import command
 from tests.paths import DATA, DEMO
 
 UNSEEN = DATA / "unseen" / "unseen.csv"
@@ -242,20 +242,11 @@ def test_the_suggested_version_follows_that_of_the_first_artifact(
 
 @pytest.fixture
 def run(artifacts: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Runs the command with a store of the variants and an empty configuration folder."""
+    """Runs ``diff`` with a store of the variants and an empty configuration folder."""
     monkeypatch.setenv("ASRBUILD_ARTIFACTS", str(artifacts["static"].parent.parent))
     monkeypatch.setenv("ASRBUILD_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("ASRBUILD_CONFIG", str(tmp_path / "config"))
-    monkeypatch.setenv("COLUMNS", "140")
-
-    def run(*arguments: str) -> Any:
-        result = CliRunner().invoke(tree.typer_app(), ["diff", *arguments])
-        if isinstance(result.exception, AsrbuildError):
-            raise result.exception
-        assert result.exit_code == 0, result.output
-        return json.loads(result.stdout) if "--json" in arguments else result.stdout
-
-    return run
+    return partial(command.output, "diff")
 
 
 def test_the_command_prints_a_table(run: Any):
@@ -290,7 +281,7 @@ def test_artifacts_of_stores_bundles_and_remotes_are_compared(
         channel="beta",
     )
     path = artifacts["dynamic"]
-    expected = run("static", "dynamic", "--json")
+    expected = json.loads(run("static", "dynamic", "--json"))
     for spec in (
         f"dynamic@{path.name}",
         f"dynamic/{path.name}",
@@ -300,13 +291,13 @@ def test_artifacts_of_stores_bundles_and_remotes_are_compared(
         f"{remote}#dynamic@beta",
         f"{remote}#dynamic@{path.name}",
     ):
-        assert run("static", spec, "--json") == expected, spec
+        assert json.loads(run("static", spec, "--json")) == expected, spec
     # The comparison fetches no weights, so it works when the remote has lost them.
     weights = [f for f in read_manifest(path).files if f.path.endswith((".bin", ".npz"))]
     assert weights
     for file in weights:
         (remote / "blobs" / file.sha256).unlink()
-    assert run("static", f"{remote}#dynamic@beta", "--json") == expected
+    assert json.loads(run("static", f"{remote}#dynamic@beta", "--json")) == expected
     # Fetched files are verified.
     manifest = next(b for b in (remote / "blobs").iterdir() if b.read_bytes()[:20].count(b"schema"))
     manifest.chmod(0o644)
@@ -339,15 +330,14 @@ def test_missing_artifacts_are_refused(spec: str, message: str, run: Any):
 
 
 def test_word_errors_equal_those_of_evaluate(run: Any, artifacts: dict[str, Path]):
-    found = run("static", "noisy", "--data", str(UNSEEN), "--json")
+    found = json.loads(run("static", "noisy", "--data", UNSEEN, "--json"))
     assert found["verdict"] == "may lose"
     assert not found["may_gain"]
     measured, proof = found["error_rates"]
     assert measured["on"] == str(UNSEEN)
     assert (measured["recordings"], measured["words"]) == (22, 118)
     names = ["static", "noisy"]
-    result = CliRunner().invoke(tree.typer_app(), ["evaluate", *names, str(UNSEEN), "--json"])
-    rates = [row["wer"] for row in json.loads(result.stdout)["results"]]
+    rates = [row["wer"] for row in command.values("evaluate", *names, UNSEEN)["results"]]
     assert [measured["before"], measured["now"]] == pytest.approx(rates)
     assert proof["on"] == "the recordings of the proof"
 

@@ -10,12 +10,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
-from typer.testing import CliRunner
 
 from asrbuild.artifact import cleanup as collect, integrity, layout, lookup, store
 from asrbuild.artifact.cleanup import CacheRules, Item
@@ -25,12 +25,12 @@ from asrbuild.base.cache import RECORD
 from asrbuild.base.digest import tree_digests
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.links import NamedFiles
-from asrbuild.cli import tree
 from asrbuild.handover.ship.pointing import set_channel
 from asrbuild.handover.ship.push import ship
 from asrbuild.handover.ship.remotes.address import open_remote
 from asrbuild.handover.ship.signing.keys import new_key
 from asrbuild.handover.ship.signing.trust import read_trust
+from tests import command
 from tests.artifact import cleanup_worker
 from tests.handover.ship.making import CONTENT, make_artifact
 from tests.killing import seeded
@@ -328,43 +328,31 @@ def test_concurrent_builds_and_clean_ups_lose_no_results(tmp_path: Path):
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     for name in ("artifacts", "cache", "config"):
         monkeypatch.setenv(f"ASRBUILD_{name.upper()}", str(tmp_path / name))
-    monkeypatch.setenv("COLUMNS", "140")
-
-    def run(*arguments: str) -> Any:
-        result = CliRunner().invoke(tree.typer_app(), ["gc", *arguments])
-        if isinstance(result.exception, AsrbuildError):
-            raise result.exception
-        assert result.exit_code == 0, result.output
-        return json.loads(result.stdout) if "--json" in arguments else result.stdout
-
-    return run
+    return partial(command.output, "gc")
 
 
 def test_the_command_changes_nothing_without_remove(grown: Path, run: Any):
     before = tree_digests(grown)
-    text = run("--last", "2", "--newer-than", "1d", "--cache-older-than", "1d")
+    rules = ("--last", "2", "--newer-than", "1d", "--cache-older-than", "1d")
+    text = run(*rules)
     assert tree_digests(grown) == before
     assert "4 artifacts, 8 cache entries would go" in text
     assert "nothing was changed; --remove removes them" in text
-    dry = run("--last", "2", "--newer-than", "1d", "--cache-older-than", "1d", "--json")
+    dry = json.loads(run(*rules, "--json"))
     assert tree_digests(grown) == before
     size = NamedFiles([grown / "artifacts", grown / "cache" / "convert"]).bytes
-    done = run(
-        "--last", "2", "--newer-than", "1d", "--cache-older-than", "1d", "--json", "--remove"
-    )
+    done = json.loads(run(*rules, "--json", "--remove"))
     assert (dry["removed"], done["removed"]) == (False, True)
     assert {i["name"] for i in done["gone"]} == {i["name"] for i in dry["gone"]}
     left = NamedFiles([grown / "artifacts", grown / "cache" / "convert"]).bytes
     # Each artifact shares the file of its entry, so only the second removal frees its space.
     assert dry["bytes"] == done["bytes"] == size - left
-    assert "nothing to remove" in run(
-        "--last", "2", "--newer-than", "1d", "--cache-older-than", "1d"
-    )
+    assert "nothing to remove" in run(*rules)
 
 
 def test_pinned_versions_stay(grown: Path, run: Any):
     (grown / "artifacts" / "pinned").write_text("# what the app of May has\nkilled@1+0\n\n")
-    found = run("--last", "1", "--newer-than", "0s", "--pin", "*/1+1", "--json")
+    found = json.loads(run("--last", "1", "--newer-than", "0s", "--pin", "*/1+1", "--json"))
     kept = {item["name"]: item["why"] for item in found["kept"] if item["kind"] == "artifact"}
     assert kept["killed/1+0"] == "pinned by killed@1+0"
     assert kept["killed/1+1"] == "pinned by */1+1"
@@ -387,14 +375,13 @@ def test_versions_of_channels_stay(tmp_path: Path, run: Any):
     remote = open_remote(address)
     for path in made[:2]:
         ship(path, remote, signer=signer, trust=trust)
-    arguments = ["ship", str(made[0]), address, "--channel", "beta"]
-    assert CliRunner().invoke(tree.typer_app(), arguments).exit_code == 0
+    command.output("ship", made[0], address, "--channel", "beta")
     # Another machine moves it, and this one has not pulled since.
     set_channel(remote, "demo-dynamic", "beta", made[1].name, signer=signer, trust=trust)
     all_old(tmp_path, 2)
 
     def kept(*more: str) -> tuple[dict[str, str], list[str]]:
-        found = run("--last", "1", "--newer-than", "0s", "--json", *more)
+        found = json.loads(run("--last", "1", "--newer-than", "0s", "--json", *more))
         return {item["name"].partition("/")[2]: item["why"] for item in found["kept"]}, found[
             "notes"
         ]
@@ -429,9 +416,9 @@ def test_bad_options_are_refused(arguments: tuple[str, ...], message: str, run: 
 
 def test_sizes_are_parsed(grown: Path, run: Any):
     for text in ("0", "0GB", "0 kB"):
-        found = run("--cache-size", text, "--json")
+        found = json.loads(run("--cache-size", text, "--json"))
         assert sum(item["kind"] == "cache" for item in found["gone"]) == 8
-    assert run("--cache-size", "1TB", "--json")["gone"] == []
+    assert json.loads(run("--cache-size", "1TB", "--json"))["gone"] == []
 
 
 def test_probabilities_of_evaluations_are_cleaned_up(grown: Path):

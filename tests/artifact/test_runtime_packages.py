@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import typer
 
 from asrbuild.architectures.deepspeech.checkpoint import find_checkpoint, read_weights
 from asrbuild.architectures.deepspeech.from_weights import convert_weights
@@ -25,7 +24,6 @@ from asrbuild.artifact.manifest import FileEntry, Manifest, to_json
 from asrbuild.artifact.runtime import Contract, acoustic
 from asrbuild.base.digest import tree_digests
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.cli.transcribe import transcribe
 from asrbuild.coreml import executor
 from asrbuild.coreml.request import ConversionRequest, EnumeratedSteps, FixedSteps, RangeSteps
 from asrbuild.speech.rates import error_rates
@@ -37,6 +35,7 @@ from tests.artifact.numpy_package import (
     ranged,
     windows_of,
 )
+from tests.command import run
 from tests.paths import DEMO
 
 FP32 = ConversionRequest(precision="fp32", deployment_target="iOS17", steps=FixedSteps(16))
@@ -108,11 +107,9 @@ def demo_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 #: Runs the command alone, and prints which of the heavy libraries it imported.
 COMMAND = """
-import sys, typer
-from asrbuild.cli.transcribe import transcribe
-app = typer.Typer()
-app.command()(transcribe)
-app(sys.argv[1:], standalone_mode=False)
+import sys
+from asrbuild.cli.main import dispatch
+dispatch(["transcribe", *sys.argv[1:]])
 heavy = {"tensorflow", "coremltools.models", "hydra", "matplotlib"} & set(sys.modules)
 print("heavy:", sorted(heavy), file=sys.stderr)
 """
@@ -179,8 +176,5 @@ def test_recordings_of_any_form_give_words_with_times_as_json(
 def test_contradictory_options_are_refused(
     demo_artifact: Path, options: list[str], message: str
 ) -> None:
-    app = typer.Typer()
-    app.command()(transcribe)
-    arguments = [str(demo_artifact), str(DEMO / "second.wav"), *options]
     with pytest.raises(AsrbuildError, match=message):
-        app(arguments, standalone_mode=False)
+        run("transcribe", demo_artifact, DEMO / "second.wav", *options)

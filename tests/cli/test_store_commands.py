@@ -1,4 +1,4 @@
-"""``asrbuild ls``, ``show``, ``cache ls`` and ``cache remove``, through Typer, on a real store."""
+"""``asrbuild ls``, ``show``, ``cache ls`` and ``cache remove`` on a real store."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
-from typer.testing import CliRunner, Result
 
 from asrbuild.artifact import store
 from asrbuild.artifact.manifest import Manifest, to_json
@@ -21,6 +19,7 @@ from asrbuild.base.cache import StageKey
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.quantities import size_text
 from asrbuild.builder.naming import plain_values
+from tests.command import output, values
 from tests.manifests import CONTENT, MANIFEST
 
 
@@ -29,7 +28,6 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     root = tmp_path / "artifacts"
     monkeypatch.setenv("ASRBUILD_ARTIFACTS", str(root))
     monkeypatch.setenv("ASRBUILD_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("COLUMNS", "250")
     return root
 
 
@@ -42,29 +40,9 @@ def publish(root: Path, manifest: dict[str, Any] = MANIFEST) -> Path:
         return store.publish(root, manifest["name"], directory, manifest["version"])
 
 
-def run(*arguments: str) -> Result:
-    from asrbuild.cli import cache as cache_commands
-    from asrbuild.cli.ls import ls
-    from asrbuild.cli.ship import ship
-    from asrbuild.cli.show import show
-
-    app, group = typer.Typer(), typer.Typer()
-    app.command("ls")(ls)
-    app.command("show")(show)
-    app.command("ship")(ship)
-    group.command("ls")(cache_commands.ls)
-    group.command("remove")(cache_commands.remove)
-    app.add_typer(group, name="cache")
-    result = CliRunner().invoke(app, list(arguments))
-    if isinstance(result.exception, AsrbuildError):
-        raise result.exception
-    assert result.exit_code == 0, result.output
-    return result
-
-
 def test_ls_reports_an_empty_store(root: Path) -> None:
-    assert "nothing is published" in run("ls").output
-    assert json.loads(run("ls", "--json").output) == []
+    assert "nothing is published" in output("ls")
+    assert values("ls") == []
 
 
 def test_ls_shows_the_proof_in_a_word(root: Path) -> None:
@@ -74,7 +52,7 @@ def test_ls_shows_the_proof_in_a_word(root: Path) -> None:
     failing["verification"]["metrics"][0]["passed"] = False
     failing["verification"]["transcripts"][0]["match"] = False
     publish(root, failing)
-    lines = [line for line in run("ls").output.splitlines() if "demo-dynamic" in line]
+    lines = [line for line in output("ls").splitlines() if "demo-dynamic" in line]
     for text in ("1.0.0+0123456789ab", "neuralnetwork", "fp32", "4.1 MB", "3/3 gates", "1/1 match"):
         assert text in lines[0]
     assert "1.1.0+ffff *" in lines[1]
@@ -84,7 +62,7 @@ def test_ls_shows_the_proof_in_a_word(root: Path) -> None:
 
 def test_ls_prints_json(root: Path) -> None:
     path = publish(root)
-    (row,) = json.loads(run("ls", "--json").output)
+    (row,) = values("ls")
     assert row == {
         "name": "demo-dynamic",
         "version": "1.0.0+0123456789ab",
@@ -112,17 +90,17 @@ def test_ls_lists_an_artifact_whose_manifest_is_damaged(root: Path, junk: str) -
     path = publish(root)
     os.chmod(path / "manifest.json", 0o644)
     (path / "manifest.json").write_text(junk)
-    assert "1.0.0+0123456789ab" in run("ls").output
-    (row,) = json.loads(run("ls", "--json").output)
+    assert "1.0.0+0123456789ab" in output("ls")
+    (row,) = values("ls")
     assert row["format"] is None
     with pytest.raises(AsrbuildError):
-        run("show", "demo-dynamic")
+        output("show", "demo-dynamic")
 
 
 def test_show_has_the_facts_that_an_app_requires(root: Path) -> None:
     publish(root)
-    output = run("show", "demo-dynamic").output
-    squeezed = re.sub(r"[ \t]+", " ", output)
+    shown = output("show", "demo-dynamic")
+    squeezed = re.sub(r"[ \t]+", " ", shown)
     for text in (
         "A small [model] of English.",
         "neuralnetwork, specification 5, runs on iOS 14, macOS 11 and up",
@@ -151,30 +129,30 @@ def test_show_names_failed_gates_and_packages_that_were_not_executed(root: Path)
     proof["metrics"][2] |= {"value": 0.5, "passed": False}
     proof["transcripts"][0] |= {"package": "corr", "match": False}
     publish(root, failing)
-    squeezed = re.sub(r"[ \t]+", " ", run("show", "demo-dynamic").output)
+    squeezed = re.sub(r"[ \t]+", " ", output("show", "demo-dynamic"))
     assert "logits argmax agreement 0.5 sample ≥ 0.999 1 FAILED" in squeezed
     assert "sample corr DIFFERS: core a b" in squeezed
     unproven = copy.deepcopy(MANIFEST)
     unproven["version"] = "2"
     unproven["verification"] |= {"executed": False, "executions": []}
     publish(root, unproven)
-    assert "NOT EXECUTED" in run("show", "demo-dynamic/2").output
-    assert "not executed" in run("ls").output
+    assert "NOT EXECUTED" in output("show", "demo-dynamic/2")
+    assert "not executed" in output("ls")
 
 
 def test_show_prints_the_stored_manifest_as_json(root: Path) -> None:
     path = publish(root)
-    assert run("show", str(path), "--json").output == (path / "manifest.json").read_text()
+    assert output("show", str(path), "--json") == (path / "manifest.json").read_text()
 
 
 def test_show_of_an_unknown_name_suggests(root: Path) -> None:
     publish(root)
     with pytest.raises(AsrbuildError, match="did you mean demo-dynamic"):
-        run("show", "demo-dynamik")
+        output("show", "demo-dynamik")
 
 
 def test_cache_entries_are_listed_and_removed(root: Path, tmp_path: Path) -> None:
-    assert "nothing is cached" in run("cache", "ls").output
+    assert "nothing is cached" in output("cache", "ls")
     for stage in ("convert", "export"):
         cache.run_stage(
             tmp_path / "cache",
@@ -182,18 +160,18 @@ def test_cache_entries_are_listed_and_removed(root: Path, tmp_path: Path) -> Non
             lambda directory: (directory / "x").write_bytes(b"x" * 1500) and None,
             notify=print,
         )
-    output = run("cache", "ls").output
-    assert "1.5 kB" in output
+    shown = output("cache", "ls")
+    assert "1.5 kB" in shown
     sizes = [1500 + path.stat().st_size for path in tmp_path.glob(f"cache/*/*/{cache.RECORD}")]
-    assert f"2 entries, {size_text(sum(sizes))} on the disk" in output
-    rows = json.loads(run("cache", "ls", "--json", "--stage", "export").output)
+    assert f"2 entries, {size_text(sum(sizes))} on the disk" in shown
+    rows = values("cache", "ls", "--stage", "export")
     assert [(row["stage"], row["bytes"]) for row in rows] == [("export", 1500)]
-    assert "freed 0 B" in run("cache", "remove", "--older-than", "1h").output
-    assert f"freed {size_text(sizes[1])}" in run("cache", "remove", "--stage", "export").output
-    assert f"freed {size_text(sizes[0])}" in run("cache", "remove").output
+    assert "freed 0 B" in output("cache", "remove", "--older-than", "1h")
+    assert f"freed {size_text(sizes[1])}" in output("cache", "remove", "--stage", "export")
+    assert f"freed {size_text(sizes[0])}" in output("cache", "remove")
     for age in ("soon", "", "5", "h", "-1h"):
         with pytest.raises(AsrbuildError, match="is not an age"):
-            run("cache", "remove", "--older-than", age)
+            output("cache", "remove", "--older-than", age)
 
 
 def test_sizes_and_ages_are_readable() -> None:
@@ -249,7 +227,7 @@ def test_a_channel_refuses_a_quick_proof(
         ship = ("ship", f"demo-dynamic/{fields['version']}", str(tmp_path / "remote"))
         for more in ((), ("--channel", "beta"), ("--channel", "beta", "--allow-unproven")):
             with pytest.raises(AsrbuildError) as caught:
-                run(*ship, *more)
+                output(*ship, *more)
             refused = message is not None and more == ("--channel", "beta")
             # A permitted command fails later, for lack of a key.
             assert ("is proven" in caught.value.message) == refused, caught.value.message
@@ -261,4 +239,4 @@ def test_a_channel_refuses_a_quick_proof(
 
 def test_ls_shows_overrides(root: Path) -> None:
     publish(root)
-    assert "model=dynamic" in run("ls").output
+    assert "model=dynamic" in output("ls")

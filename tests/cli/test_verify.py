@@ -8,11 +8,11 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-import typer
 
 from asrbuild.architectures.deepspeech.checkpoint import find_checkpoint, read_weights
 from asrbuild.architectures.deepspeech.network import random_weights
@@ -21,7 +21,7 @@ from asrbuild.artifact.manifest import to_json
 from asrbuild.artifact.reading import read_manifest
 from asrbuild.base.digest import file_digest
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.cli.verify import verify as verify_command
+from tests.command import run
 from tests.paths import DEMO
 from tests.proof import building
 
@@ -44,13 +44,7 @@ def copy(published, tmp_path) -> Path:
     return target
 
 
-APP = typer.Typer()
-APP.command()(verify_command)
-
-
-def verify(*arguments: object) -> int:
-    """The command's exit code."""
-    return APP(list(map(str, arguments)), standalone_mode=False) or 0
+verify = partial(run, "verify")
 
 
 def flip(path: Path, position: float = 0.5, bit: int = 0x01) -> None:

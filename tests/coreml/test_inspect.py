@@ -8,26 +8,17 @@ from typing import Any
 import coremltools as ct
 import numpy as np
 import pytest
-import typer
 from coremltools.converters.mil import Builder as mb  # noqa: N813
 from coremltools.models import datatypes
 from coremltools.models.neural_network import NeuralNetworkBuilder, flexible_shape_utils
 from coremltools.proto import FeatureTypes_pb2, Model_pb2
 
-from asrbuild.cli.inspect_model import inspect_model as command
 from asrbuild.coreml.availability import MINIMUM_OS, NEWER_OPERATIONS, layer_version
 from asrbuild.coreml.inspect import inspect_model
+from tests.command import output
 
 R = np.random.default_rng(0)
 W = R.standard_normal((64, 32)).astype(np.float32)
-
-
-def shown(path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> str:
-    monkeypatch.setenv("COLUMNS", "200")
-    app = typer.Typer()
-    app.command()(command)
-    app([str(path)], standalone_mode=False)
-    return capsys.readouterr().out
 
 
 def program(target: ct.target, **options: Any) -> ct.models.MLModel:
@@ -63,7 +54,7 @@ def saved(spec: Any, folder: Path) -> Path:
     ("target", "bits", "versions"),
     [(ct.target.iOS16, 4, 7), (ct.target.iOS18, 4, 9), (ct.target.iOS18, 3, 9)],
 )
-def test_the_bits_of_a_palette_are_shown(target, bits, versions, tmp_path, capsys, monkeypatch):
+def test_the_bits_of_a_palette_are_shown(target, bits, versions, tmp_path):
     from coremltools.optimize import coreml as optimize
 
     config = optimize.OpPalettizerConfig(mode="uniform", nbits=bits, weight_threshold=0)
@@ -88,7 +79,7 @@ def test_the_bits_of_a_palette_are_shown(target, bits, versions, tmp_path, capsy
         assert summary.minimum_os_reasons == ("constexpr_lut_to_dense",)
     else:
         assert summary.minimum_os_reasons == (f"uint{bits} weights",)
-    assert f"1 x palette of {bits} bits" in shown(path, capsys, monkeypatch)
+    assert f"1 x palette of {bits} bits" in output("inspect", "model", path)
 
 
 @pytest.mark.parametrize(
@@ -131,7 +122,7 @@ def test_the_palette_of_a_neural_network_is_shown(tmp_path):
     assert summary.compression == {"palette of 6 bits": 1}
 
 
-def test_images_have_their_sizes_and_colours(tmp_path, capsys, monkeypatch):
+def test_images_have_their_sizes_and_colours(tmp_path):
     @mb.program(input_specs=[mb.TensorSpec((1, 3, 20, 30)), mb.TensorSpec((1, 1, 8, 9))])
     def made(photo, mask):
         return mb.relu(x=photo, name="y"), mb.relu(x=mask, name="z")
@@ -154,10 +145,10 @@ def test_images_have_their_sizes_and_colours(tmp_path, capsys, monkeypatch):
     photo, mask = inspect_model(path).functions[0].inputs
     assert (photo.dtype, photo.shape_text) == ("image BGR", "(40|20, 60|30)")
     assert (mask.dtype, mask.shape_text) == ("image grayscale", "(8, 9)")
-    assert "image BGR" in shown(path, capsys, monkeypatch)
+    assert "image BGR" in output("inspect", "model", path)
 
 
-def test_an_optional_input_is_shown_with_its_default(tmp_path, capsys, monkeypatch):
+def test_an_optional_input_is_shown_with_its_default(tmp_path):
     builder = neural_network([("x", datatypes.Array(4)), ("gain", datatypes.Array(1))])
     spec = builder.spec
     gain = spec.description.input[1].type
@@ -167,10 +158,10 @@ def test_an_optional_input_is_shown_with_its_default(tmp_path, capsys, monkeypat
     x, gain = inspect_model(path).functions[0].inputs
     assert (x.optional, x.optional_value) == (False, None)
     assert (gain.optional, gain.optional_value) == (True, 0.5)
-    assert "optional, 0.5 if absent" in shown(path, capsys, monkeypatch)
+    assert "optional, 0.5 if absent" in output("inspect", "model", path)
 
 
-def test_the_labels_of_classifiers_are_shown(tmp_path, capsys, monkeypatch):
+def test_the_labels_of_classifiers_are_shown(tmp_path):
     labels = [f"word {number}" for number in range(64)]
     model = program(ct.target.iOS16, classifier_config=ct.ClassifierConfig(labels))
     path = tmp_path / "m.mlpackage"
@@ -181,7 +172,7 @@ def test_the_labels_of_classifiers_are_shown(tmp_path, capsys, monkeypatch):
         "string",
         "dictionary of string",
     }
-    assert "64 classes: 'word 0' 'word 1'" in shown(path, capsys, monkeypatch)
+    assert "64 classes: 'word 0' 'word 1'" in output("inspect", "model", path)
 
 
 def sound_pipeline() -> Model_pb2.Model:
@@ -205,7 +196,7 @@ def sound_pipeline() -> Model_pb2.Model:
     return whole
 
 
-def test_a_pipeline_shows_its_parts(tmp_path, capsys, monkeypatch):
+def test_a_pipeline_shows_its_parts(tmp_path):
     path = saved(sound_pipeline(), tmp_path)
     summary = inspect_model(path)
     assert [part.path for part in summary.parts] == ["sound", "network"]
@@ -216,7 +207,7 @@ def test_a_pipeline_shows_its_parts(tmp_path, capsys, monkeypatch):
     assert summary.labels == summary.parts[1].labels == ("3", "5", "8", "13")
     assert summary.parts[1].functions[0].ops == {"activation": 1}
     assert summary.functions[0].outputs[0].dtype == "int64"
-    text = shown(path, capsys, monkeypatch)
+    text = output("inspect", "model", path)
     assert "Part 1 of 2" in text
     assert "network: neuralNetworkClassifier" in text
 

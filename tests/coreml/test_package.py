@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import subprocess
 import sys
@@ -12,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
 from asrbuild.architectures.deepspeech.from_weights import convert_weights
 from asrbuild.architectures.deepspeech.network import Geometry, random_weights
@@ -25,6 +23,7 @@ from asrbuild.coreml.request import (
     RangeSteps,
     package_suffix,
 )
+from tests import command
 from tests.coreml.dataflow import read_spec
 from tests.paths import ROOT
 
@@ -196,25 +195,17 @@ def test_outputs_are_the_requested_ones_in_order(tmp_path: Path) -> None:
 
 
 def test_inspect_shows_the_contents_of_a_package(tmp_path: Path) -> None:
-    import typer
-
-    from asrbuild.cli.inspect_model import inspect_model as command
-
-    app = typer.Typer()
-    app.command()(command)
     for name, request in VARIANTS.items():
         path = tmp_path / f"{name}{package_suffix(request.format)}"
         convert_weights(WEIGHTS, request, path)
-        shown = CliRunner().invoke(app, [str(path), "--json"])
-        assert shown.exit_code == 0, shown.output
-        summary = json.loads(shown.stdout)
+        summary = command.values("inspect", "model", path)
         assert summary["kind"] == request.format
         files = [path] if path.is_file() else path.rglob("*")
         assert summary["nbytes"] == sum(file.stat().st_size for file in files if file.is_file())
         assert sum(summary["weight_bytes"].values()) > 16 * 494  # at least int8
         looped = summary["functions"][0]["ops_in_loops"]
         assert bool(looped) is (request.lstm == "loop")
-        text = CliRunner().invoke(app, [str(path)]).stdout
+        text = command.output("inspect", "model", path)
         assert "input_node" in text
         assert "A. Author" in text
 

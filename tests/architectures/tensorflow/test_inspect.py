@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 
 import numpy as np
 import pytest
-import typer
-from typer.testing import CliRunner
 
 from asrbuild.architectures.deepspeech.graph_shape import (
     check_input_shape,
@@ -21,7 +18,7 @@ from asrbuild.architectures.tensorflow.inspect import inspect_graph, read_metada
 from asrbuild.architectures.tensorflow.outputs import check_outputs, placeholder_shape
 from asrbuild.architectures.tensorflow.proto import Graph, Node, constant
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.cli.inspect_graph import inspect_graph as command
+from tests.command import output, values
 
 
 def test_the_summary_shows_nodes_weights_and_metadata(export):
@@ -47,19 +44,12 @@ def test_the_summary_shows_nodes_weights_and_metadata(export):
     assert summary.parameters == dense + 8 * hidden**2 + 4 * hidden + zeros
 
 
-def run_command(*arguments: str):
-    app = typer.Typer()
-    app.command()(command)
-    return CliRunner().invoke(app, arguments)
-
-
 def test_the_command_prints_a_table_or_json(export):
     path = export(16)
-    table = run_command(str(path))
-    assert table.exit_code == 0
+    table = output("inspect", "graph", path)
     for text in ("[1, 16, 19, 26]", "28 labels", "32 ms", "BlockLSTM"):
-        assert text in table.output, text
-    data = json.loads(run_command(str(path), "--json").output)
+        assert text in table, text
+    data = values("inspect", "graph", path)
     assert data["inputs"][1] == {
         "name": "input_node",
         "op": "Placeholder",
@@ -147,7 +137,7 @@ def _saved(graph, folder) -> str:
     return str(path)
 
 
-def test_the_functions_of_a_tensorflow_2_graph_are_counted(tf, tmp_path, capsys):
+def test_the_functions_of_a_tensorflow_2_graph_are_counted(tf, tmp_path):
     weights = np.ones((300, 40), np.float32)
 
     @tf.function
@@ -167,19 +157,12 @@ def test_the_functions_of_a_tensorflow_2_graph_are_counted(tf, tmp_path, capsys)
     assert refused["Bitcast"].node == f"{name}/Bitcast"
     call = next(op for op in summary.ops if op.endswith("PartitionedCall"))
     assert refused[call].outputs == refused["Bitcast"].outputs
-    typer.main.get_command(_app())([f"{tmp_path}/g.pb"], standalone_mode=False)
-    shown = capsys.readouterr().out
+    shown = output("inspect", "graph", tmp_path / "g.pb")
     assert "No Core ML form" in shown
     assert "Bitcast" in shown
 
 
-def _app() -> typer.Typer:
-    app = typer.Typer()
-    app.command()(command)
-    return app
-
-
-def test_an_unfrozen_graph_is_reported(tf, tmp_path, capsys):
+def test_an_unfrozen_graph_is_reported(tf, tmp_path):
     v1 = tf.compat.v1
     with tf.Graph().as_default() as graph:
         x = v1.placeholder(tf.float32, [None, 4], "x")
@@ -191,8 +174,7 @@ def test_an_unfrozen_graph_is_reported(tf, tmp_path, capsys):
     assert not summary.frozen
     assert summary.variables == ("w", "r")
     assert summary.as_dict()["frozen"] is False
-    typer.main.get_command(_app())([path], standalone_mode=False)
-    assert "not frozen: w and 1 more hold variables" in capsys.readouterr().out
+    assert "not frozen: w and 1 more hold variables" in output("inspect", "graph", path)
 
 
 def test_operations_without_a_core_ml_form_are_named_with_the_outputs_that_need_them(tf, tmp_path):

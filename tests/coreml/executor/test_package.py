@@ -11,19 +11,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import typer
-from typer.testing import CliRunner
 
 from asrbuild.architectures.deepspeech.from_weights import convert_weights
 from asrbuild.architectures.deepspeech.network import random_weights
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.cli.run import run as run_command
 from asrbuild.coreml import protobufs as coremlproto
 from asrbuild.coreml.executor import coreml_backend, load
 from asrbuild.coreml.executor.package import read_spec
 from asrbuild.coreml.executor.registry import NOT_HERE
 from asrbuild.coreml.executor.signature import Feature, Fixed, check_array
 from asrbuild.coreml.request import ConversionRequest, FixedSteps
+from tests import command
 from tests.coreml.executor.recipes import case
 
 HIDDEN, STEPS = 16, 4
@@ -289,26 +287,17 @@ def arrays(tmp_path: Path) -> list[str]:
     return options
 
 
-def cli(*arguments: object):
-    app = typer.Typer()
-    app.command()(run_command)
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-
 def test_run_prints_and_writes(packages, arrays, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    done = cli(packages["mlprogram"], *arrays, "--output", out, "--json")
-    assert done.exit_code == 0, done.output
-    rows = {row["name"]: row for row in json.loads(done.output)["outputs"]}
+    written = command.values("run", packages["mlprogram"], *arrays, "--output", out)
+    rows = {row["name"]: row for row in written["outputs"]}
     want = load(packages["mlprogram"]).predict(inputs())
     assert set(rows) == set(want)
     for name, array in want.items():
         np.testing.assert_array_equal(np.load(out / f"{name}.npy"), array)
         assert rows[name]["shape"] == list(array.shape)
         assert rows[name]["max"] == pytest.approx(float(array.max()))
-    table = cli(packages["neuralnetwork"], *arrays)
-    assert table.exit_code == 0
-    assert "(4, 1, 29)" in table.output
+    assert "(4, 1, 29)" in command.output("run", packages["neuralnetwork"], *arrays)
 
 
 def test_run_continues_from_written_states(tmp_path: Path) -> None:
@@ -323,16 +312,15 @@ def test_run_continues_from_written_states(tmp_path: Path) -> None:
         np.save(tmp_path / f"{name}.npy", array)
         options += ["--input", f"{name}={tmp_path / name}.npy"]
     out = tmp_path / "out"
-    first = cli(package, *options, "--output", out, "--json")
-    assert first.exit_code == 0, first.output
-    assert [r["name"] for r in json.loads(first.output)["outputs"]] == [
+    first = command.values("run", package, *options, "--output", out)
+    assert [row["name"] for row in first["outputs"]] == [
         "logits",
         "state_c",
         "state_h",
     ]
     for name in ("state_c", "state_h"):
         options += ["--input", f"{name}={out / name}.npy"]
-    assert cli(package, *options, "--output", out).exit_code == 0
+    command.output("run", package, *options, "--output", out)
     model = load(package)
     state = model.make_state()
     model.predict(given, state)
@@ -412,16 +400,15 @@ def test_a_state_is_checked_as_an_input_is(tmp_path: Path) -> None:
 
 
 def test_run_takes_each_input_once(packages, arrays) -> None:
-    error = cli(packages["mlprogram"], *arrays, *arrays[:2]).exception
-    assert isinstance(error, AsrbuildError)
-    assert "given twice: input_node" in error.message
+    with pytest.raises(AsrbuildError, match="given twice: input_node"):
+        command.run("run", packages["mlprogram"], *arrays, *arrays[:2])
 
 
 def test_run_without_inputs_shows_the_signature(packages: dict[str, Path]) -> None:
-    shown = json.loads(cli(packages["mlprogram"], "--json").output)
+    shown = command.values("run", packages["mlprogram"])
     assert [row["name"] for row in shown["inputs"]] == list(inputs())
     assert shown["inputs"][0]["shape"] == "(1, 4, 19, 26)"
-    assert "previous_state_c" in cli(packages["mlprogram"]).output
+    assert "previous_state_c" in command.output("run", packages["mlprogram"])
 
 
 def test_run_reports_the_fault_of_an_input(packages, tmp_path: Path) -> None:
@@ -431,6 +418,5 @@ def test_run_reports_the_fault_of_an_input(packages, tmp_path: Path) -> None:
         (f"input_node={tmp_path / 'absent.npy'}", "no such numpy array"),
         (f"input_node={tmp_path / 'bad.npy'}", "is a text"),
     ):
-        error = cli(packages["mlprogram"], "--input", option).exception
-        assert isinstance(error, AsrbuildError)
-        assert message in error.message
+        with pytest.raises(AsrbuildError, match=message):
+            command.run("run", packages["mlprogram"], "--input", option)

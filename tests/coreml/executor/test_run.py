@@ -8,26 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.file_names import file_names
-from asrbuild.cli.run import run as command
+from tests.command import output, values
 from tests.coreml.executor.harness import ct, floats, mb
 from tests.coreml.executor.networks import WORDS, converted
-
-
-def run(model: Path, *arguments: str) -> str:
-    """Runs the command and returns its output; its error is raised."""
-    import typer
-
-    app = typer.Typer()
-    app.command()(command)
-    done = CliRunner().invoke(app, [str(model), *arguments], env={"COLUMNS": "200"})
-    if done.exception is not None and not isinstance(done.exception, SystemExit):
-        raise done.exception
-    assert done.exit_code == 0, done.output
-    return done.output
 
 
 @pytest.fixture(scope="module")
@@ -47,23 +33,23 @@ def given(folder: Path, *values: float) -> str:
 
 def test_values_that_are_not_finite_are_reported(shifted: Path, tmp_path: Path) -> None:
     x = given(tmp_path, np.nan, -np.inf, 2, np.inf)
-    shown = run(shifted, "--input", x)
+    shown = output("run", shifted, "--input", x)
     assert "1 NaN, 1 +inf, 1 -inf" in shown
     assert "\t-inf\t" in shown
     assert "\t+inf\t" in shown
-    (row,) = json.loads(run(shifted, "--input", x, "--json"))["outputs"]
+    (row,) = values("run", shifted, "--input", x)["outputs"]
     assert (row["nan"], row["+inf"], row["-inf"]) == (1, 1, 1)
     assert (row["min"], row["max"]) == ("-inf", "+inf")
     with pytest.raises(
         AsrbuildError, match=r"not all values are finite: y \(1 NaN, 1 \+inf, 1 -inf\)"
     ):
-        run(shifted, "--input", x, "--finite", "--output", str(tmp_path / "out"))
+        output("run", shifted, "--input", x, "--finite", "--output", str(tmp_path / "out"))
     # The requested outputs are still written.
     assert np.isnan(np.load(tmp_path / "out" / "y.npy")).sum() == 1
-    fine = run(shifted, "--input", given(tmp_path, 1, 2, 3, 4), "--finite")
+    fine = output("run", shifted, "--input", given(tmp_path, 1, 2, 3, 4), "--finite")
     assert "not finite" not in fine
-    nothing = run(shifted, "--input", given(tmp_path, *[np.nan] * 4), "--json")
-    assert json.loads(nothing)["outputs"][0]["min"] == "nan"
+    nothing = values("run", shifted, "--input", given(tmp_path, *[np.nan] * 4))
+    assert nothing["outputs"][0]["min"] == "nan"
 
 
 NAMES = {
@@ -105,10 +91,10 @@ def test_the_name_of_an_output_is_not_used_as_a_path(name: str, tmp_path: Path) 
     network.write_bytes(spec.SerializeToString())
     out = tmp_path / "deep" / "out"
     before = set(tmp_path.rglob("*"))
-    shown = run(network, "--input", given(tmp_path, 1, 2, 3, 4), "--output", str(out), "--json")
+    shown = values("run", network, "--input", given(tmp_path, 1, 2, 3, 4), "--output", out)
     made = {path for path in tmp_path.rglob("*") if path.is_file()} - before - {tmp_path / "x.npy"}
     assert [path.parent for path in made] == [out]
-    assert Path(json.loads(shown)["outputs"][0]["file"]) in made
+    assert Path(shown["outputs"][0]["file"]) in made
 
 
 def test_a_classifier_prints_label_and_probabilities(
@@ -118,12 +104,12 @@ def test_a_classifier_prints_label_and_probabilities(
     np.save(tmp_path / "frames.npy", floats((1, 4)))
     arguments = ("--input", f"frames={tmp_path / 'frames.npy'}", "--output", str(tmp_path))
     model = labelled["words.mlpackage"]
-    shown = run(model, *arguments)
-    rows = {row["name"]: row for row in json.loads(run(model, *arguments, "--json"))["outputs"]}
+    shown = output("run", model, *arguments)
+    rows = {row["name"]: row for row in values("run", model, *arguments)["outputs"]}
     label = rows["classLabel"]["label"]
     assert f"classLabel: {label}" in shown
     (probabilities,) = (row for row in rows.values() if "probabilities" in row)
     assert list(probabilities["probabilities"]) == WORDS
     assert json.loads(Path(rows["classLabel"]["file"]).read_text()) == label
     assert json.loads(Path(probabilities["file"]).read_text()) == probabilities["probabilities"]
-    assert "label" in run(model)
+    assert "label" in output("run", model)

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import itertools
-import json
 import re
 import shutil
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
+from asrbuild.base.errors import AsrbuildError
 from asrbuild.builder.rules import check_keys, check_recipe
-from asrbuild.cli.tree import typer_app
 from asrbuild.handover.fit.operations import walk
 from asrbuild.handover.fit.page import advice, content, remarks, report_rows
 from asrbuild.handover.fit.planned import Planned, PlannedOp
 from asrbuild.handover.fit.predicates import PackageFacts
 from asrbuild.handover.fit.rules import RULES, VERDICTS
 from asrbuild.handover.fit.verdict import fit_of, fit_of_artifact, read_package, summary
+from tests import command
 from tests.handover.fit.labels import CASES, save
 from tests.proof.building import recipe_of
 
@@ -170,31 +169,24 @@ def test_sizes_of_deepspeech_are_advised_for_deepspeech_only(forms) -> None:
     assert "prefer fixed sizes, model=static: this package" in remarks(package, "model=static")[0]
 
 
-def run(*arguments: str) -> str:
-    result = CliRunner().invoke(typer_app(), ["fit", *arguments], env={"COLUMNS": "200"})
-    assert result.exit_code == 0, result.output
-    return result.output
-
-
 def test_the_command_prints_findings_and_advice(forms) -> None:
     for form in forms.values():
-        values = json.loads(run(str(form.package), "--json"))
-        assert values["not_counted"] == {}
-        found = {op["verdict"] for f in values["functions"].values() for op in f["verdicts"]}
+        shown = command.values("fit", form.package)
+        assert shown["not_counted"] == {}
+        found = {op["verdict"] for f in shown["functions"].values() for op in f["verdicts"]}
         assert found <= set(VERDICTS)
-        text = run(str(form.package), "--steps", "5")
+        text = command.output("fit", form.package, "--steps", "5")
         assert "not known: no device has run these bytes" in text
         assert "latency" in text
         assert not re.search(r"\d ms\b|[Rr]uns on|score", text)
-    table = json.loads(run("--rules", "--json"))
+    table = command.values("fit", "--rules")
     assert [row["id"] for row in table] == [rule.id for rule in RULES]
-    assert "refuted by" in run("--rules")
+    assert "refuted by" in command.output("fit", "--rules")
 
 
 def test_a_damaged_package_is_one_error(forms, tmp_path: Path) -> None:
     shutil.copytree(forms["fixed"].package, tmp_path / "model.mlpackage")
     spec = tmp_path / "model.mlpackage/Data/com.apple.CoreML/model.mlmodel"
     spec.write_bytes(spec.read_bytes()[:4000])
-    result = CliRunner().invoke(typer_app(), ["fit", str(tmp_path / "model.mlpackage")])
-    assert result.exit_code != 0
-    assert type(result.exception).__name__ == "AsrbuildError"
+    with pytest.raises(AsrbuildError):
+        command.output("fit", tmp_path / "model.mlpackage")

@@ -8,11 +8,9 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
-import typer
 
 from asrbuild.artifact.manifest import Manifest
 from asrbuild.artifact.reading import read_manifest
-from asrbuild.cli.report import report as report_command
 from asrbuild.handover.report.anatomy import anatomy
 from asrbuild.handover.report.artifact import TranscriptPair, page
 from asrbuild.handover.report.sweep import JobRecord
@@ -28,12 +26,6 @@ HOSTILE = (
     "\u202egnp.exe",
 )
 LABELS = " abcdefghijklmnopqrstuvwxyz'"
-
-
-def command(*arguments: object) -> int:
-    app = typer.Typer()
-    app.command()(report_command)
-    return app([str(a) for a in arguments], standalone_mode=False) or 0
 
 
 class Page(HTMLParser):

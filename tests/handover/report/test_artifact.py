@@ -22,7 +22,8 @@ from asrbuild.handover.report.page import evaluation_text, feeding_text
 from asrbuild.handover.report.pictures import error_levels, png, probability_levels, spectrum_levels
 from asrbuild.handover.report.recording import LONGEST, SEGMENT
 from asrbuild.handover.report.timeline import timeline
-from tests.handover.report.pages import HOSTILE, Page, command, comparisons_of, html_of, saying
+from tests.command import run
+from tests.handover.report.pages import HOSTILE, Page, comparisons_of, html_of, saying
 from tests.proof import building
 
 
@@ -61,7 +62,7 @@ def test_a_page_loads_nothing_and_runs_only_its_own_scripts(published):
 
 def test_the_command_proves_again_and_writes_the_page(published, tmp_path, capsys):
     target = tmp_path / "new" / "proof.html"
-    assert command(published, "--output", target) == 0
+    assert run("report", published, "--output", target) == 0
     assert f"wrote {target}" in capsys.readouterr().out
     assert target.read_text(encoding="utf-8") == (published / "report.html").read_text(
         encoding="utf-8"
@@ -71,7 +72,7 @@ def test_the_command_proves_again_and_writes_the_page(published, tmp_path, capsy
 def test_a_page_that_cannot_be_written_is_an_error(published, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(AsrbuildError, match="the page cannot be written"):
-        command(published, "--output", tmp_path / "file" / "page.html")
+        run("report", published, "--output", tmp_path / "file" / "page.html")
 
 
 @pytest.mark.parametrize("text", HOSTILE)

@@ -18,8 +18,9 @@ from asrbuild.handover.report.comparison import (
     swept_columns,
     write_page,
 )
+from tests.command import run
 from tests.forging import agree, copy_artifact
-from tests.handover.report.pages import HOSTILE, Page, command, job, refused
+from tests.handover.report.pages import HOSTILE, Page, job, refused
 
 
 def test_rows_have_the_values_of_the_manifests(pair):
@@ -167,7 +168,7 @@ def test_a_sweep_without_a_single_artifact_has_a_page(tmp_path):
 
 def test_the_command_compares_several(pair, tmp_path, capsys):
     target = tmp_path / "pair.html"
-    assert command(*pair, "--output", target) == 0
+    assert run("report", *pair, "--output", target) == 0
     assert f"wrote {target}" in capsys.readouterr().out
     found = Page(target.read_text(encoding="utf-8"))
     assert "2 artifacts" in found.text

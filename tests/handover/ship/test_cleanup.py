@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
 from asrbuild.artifact.cleanup import Item
 from asrbuild.artifact.retention import Rules
 from asrbuild.base.digest import tree_digests
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.cli import tree
 from asrbuild.handover.ship import cleanup
 from asrbuild.handover.ship.channels import move
 from asrbuild.handover.ship.channels.chain import history
@@ -29,6 +27,7 @@ from asrbuild.handover.ship.remotes.address import open_remote
 from asrbuild.handover.ship.remotes.objects import ObjectRemote
 from asrbuild.handover.ship.signing.keys import Signer
 from asrbuild.handover.ship.signing.trust import Trust
+from tests import command
 from tests.handover.ship.making import CONTENT, make_artifact, next_second
 
 NAME = "demo-dynamic"
@@ -306,19 +305,13 @@ def test_the_command_lists_and_removes(
     remote = _open(address)
     for path in versions[:2]:
         send(path, remote)
-    monkeypatch.setenv("COLUMNS", "160")
     arguments = ["gc", "--remote", address, "--last", "1", "--newer-than", "0s"]
-    result = CliRunner().invoke(tree.typer_app(), arguments)
-    assert result.exit_code == 0
-    assert "nothing to remove" in result.stdout  # all versions are younger than an hour
+    # All versions are younger than an hour.
+    assert "nothing to remove" in command.output(*arguments)
     real = time.time
     monkeypatch.setattr(time, "time", lambda: real() + LATER)
-    result = CliRunner().invoke(tree.typer_app(), arguments)
-    assert "1 version, 3 files would go" in result.stdout
-    found = json.loads(
-        CliRunner().invoke(tree.typer_app(), [*arguments, "--remove", "--json"]).stdout
-    )
-    assert len(found["gone"]) == 4
+    assert "1 version, 3 files would go" in command.output(*arguments)
+    assert len(command.values(*arguments, "--remove")["gone"]) == 4
     assert len(remote.versions(NAME)) == 1
 
 

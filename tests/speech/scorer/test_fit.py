@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
-import typer
 
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.builder.compose import compose_recipe
@@ -23,6 +23,7 @@ from asrbuild.speech.scorer.build import write_scorer
 from asrbuild.speech.scorer.fit import Spelling, check_scorer, compare_spelling, unknown_words
 from asrbuild.speech.scorer.ngrams import characters, estimate
 from asrbuild.speech.scorer.package import inspect_scorer
+from tests.command import run, values
 from tests.paths import DEMO
 from tests.speech.ctc_cases import ENGLISH
 from tests.speech.scorer.texts import CHARACTERS, TEXT
@@ -114,41 +115,32 @@ def test_hot_words_must_be_spelled(scorer: Path) -> None:
 def test_the_commands_build_and_inspect_a_scorer(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    app = typer.Typer()
-    app.command("build")(scorer_command.build)
-    app.command("inspect")(scorer_command.inspect_scorer)
     alphabet, text = tmp_path / "alphabet.txt", tmp_path / "text.txt"
     alphabet.write_text(ENGLISH.file_text())
     text.write_text("\n".join([*TEXT, "ÜBER"]))
-    built = ["build", "--text", text, "--alphabet", alphabet, "-o", tmp_path / "t.scorer"]
-    app([*map(str, built), "--lm-alpha", "0.5"], standalone_mode=False)
+    build = partial(run, "scorer", "build", "--alphabet", alphabet)
+    given = ("--text", text, "--lm-alpha", "0.5", "-o")
+    assert build(*given, tmp_path / "t.scorer") == 0
     assert "12 words" in capsys.readouterr().out.replace("1 words that", "")
     # An editor's byte order mark is not a part of the first word; folders are made.
     text.write_text("\n".join([*TEXT, "ÜBER"]), encoding="utf-8-sig")
-    again = [*map(str, built[:-1]), str(tmp_path / "new" / "t.scorer"), "--lm-alpha", "0.5"]
-    app(again, standalone_mode=False)
-    assert (tmp_path / "new" / "t.scorer").read_bytes() == (tmp_path / "t.scorer").read_bytes()
+    again = tmp_path / "new" / "t.scorer"
+    assert build(*given, again) == 0
+    assert again.read_bytes() == (tmp_path / "t.scorer").read_bytes()
     text.write_text("the <s> cat\n")
     with pytest.raises(AsrbuildError, match="the text has <s> as a word"):
-        app(again, standalone_mode=False)
+        build(*given, again)
     text.write_text("the cat\n")
     with pytest.raises(AsrbuildError, match="alpha is nan"):
-        app([*again, "--lm-alpha", "nan"], standalone_mode=False)
+        build(*given, again, "--lm-alpha", "nan")
     with pytest.raises(AsrbuildError, match="while writing the scorer"):
-        app([*again[:-3], str(text / "t.scorer")], standalone_mode=False)
-    capsys.readouterr()
-    app(
-        ["inspect", str(tmp_path / "t.scorer"), "--alphabet", str(alphabet), "--json"],
-        standalone_mode=False,
-    )
-    shown = json.loads(capsys.readouterr().out)
+        build(*given, text / "t.scorer")
+    shown = values("inspect", "scorer", tmp_path / "t.scorer", "--alphabet", alphabet)
     assert (shown["lm_alpha"], shown["order"], shown["fits"]) == (0.5, 3, True)
     with pytest.raises(AsrbuildError, match="give either --text or --arpa"):
-        app(["build", "--alphabet", str(alphabet), "-o", "x"], standalone_mode=False)
+        build("-o", "x")
     with pytest.raises(AsrbuildError, match="no such text"):
-        app(
-            ["build", "--text", "no", "--alphabet", str(alphabet), "-o", "x"], standalone_mode=False
-        )
+        build("--text", "no", "-o", "x")
 
 
 def test_inspection_counts_the_words_that_an_alphabet_spells(
