@@ -28,8 +28,10 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 settings.register_profile("asrbuild", deadline=None)
 settings.load_profile("asrbuild")
 
-# Memos of digests and proofs last only as long as the tests.
-os.environ.setdefault("ASRBUILD_STATE", tempfile.mkdtemp(prefix="asrbuild-tests-state-"))
+# Memos of digests and proofs last only as long as the tests; other test processes inherit theirs.
+_MADE = None if "ASRBUILD_STATE" in os.environ else tempfile.mkdtemp(prefix="asrbuild-tests-state-")
+if _MADE:
+    os.environ["ASRBUILD_STATE"] = _MADE
 
 # Only tests that request it run Apple's Core AI runtime, which adds a second to every build.
 _CORE_AI = "ASRBUILD_COREAI"
@@ -63,6 +65,12 @@ _LONG = (
 )
 
 
+def pytest_unconfigure() -> None:
+    """Removes the memos of the tests."""
+    if _MADE:
+        shutil.rmtree(_MADE, ignore_errors=True)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Puts the slow files first, in this order; the others keep theirs."""
 
@@ -90,6 +98,17 @@ def core_ai(core_ai_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Makes a test's builds use Core AI's runtime as the witness."""
     monkeypatch.setenv(_CORE_AI, str(core_ai_folder))
     return core_ai_folder
+
+
+@pytest.fixture(scope="session")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A published artifact with random weights, alone in its store."""
+    from asrbuild.architectures.deepspeech.network import random_weights
+    from tests.proof import building
+
+    root = tmp_path_factory.mktemp("published")
+    weights = random_weights(32, seed=3)
+    return building.publish(root / "artifacts", root / "work", weights, "model=static")
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,6 @@ import pytest
 from filelock import FileLock
 
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.cli import main as cli
 from asrbuild.cli.main import dispatch
 from tests import forking
 
@@ -45,6 +44,22 @@ class Finished:
     err: str
 
 
+def finish(
+    *command: str | Path, cwd: Path, env: Mapping[str, str], timeout: float = 300
+) -> Finished:
+    """Runs a program to its end, at a fixed width and without colours."""
+    done = subprocess.run(
+        command,
+        cwd=cwd,
+        env={"COLUMNS": "160", "NO_COLOR": "1", **env},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+    return Finished(done.returncode, done.stdout, done.stderr)
+
+
 def run_asrbuild(
     *arguments: str,
     cwd: Path,
@@ -59,16 +74,8 @@ def run_asrbuild(
     """
     environment = os.environ | {"COLUMNS": "160", "NO_COLOR": "1"} | dict(env or {})
     if fresh or not forking.may_be_forked(environment):
-        done = subprocess.run(
-            [sys.executable, "-m", "asrbuild.cli.main", *arguments],
-            cwd=cwd,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
-        return Finished(done.returncode, done.stdout, done.stderr)
+        program = (sys.executable, "-m", "asrbuild.cli.main")
+        return finish(*program, *arguments, cwd=cwd, env=environment, timeout=timeout)
     with tempfile.TemporaryDirectory() as folder:
         out, err = Path(folder, "out"), Path(folder, "err")
         process = forking.context().Process(
@@ -127,16 +134,6 @@ def at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
     return tmp_path
-
-
-def run_here(
-    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> tuple[int, str]:
-    """Exit code and standard error of a command line in this process."""
-    monkeypatch.setattr(sys, "argv", ["asrbuild", *arguments])
-    with pytest.raises(SystemExit) as left:
-        cli.main()
-    return int(left.value.code or 0), capfd.readouterr().err
 
 
 def assert_nothing_was_published(folder: Path) -> None:

@@ -33,9 +33,9 @@ from asrbuild.proof.weaknesses import recorded_gates
 from asrbuild.speech.audio import read_audio
 from asrbuild.speech.rates import count
 from asrbuild.speech.tokens import Tokens
-from tests.acceptance.conftest import run_here
 from tests.acceptance.shared import ENVIRONMENT, NETWORKS, SHORT, Sweep
 from tests.architectures.recipes import MODELS, PRONOUNCED
+from tests.command import run_main
 from tests.paths import DEMO
 
 NETWORK = "becomes an ML program"
@@ -66,7 +66,9 @@ def build_again(
     usual = ("model=static", "coreml.precision=fp32", *SHORT)
     chosen = {override.split("=")[0] for override in overrides}
     given = [each for each in usual if each.split("=")[0] not in chosen]
-    return run_here(["--config-dir", "recipes", *given, *overrides], monkeypatch, capfd)
+    command = ["--config-dir", "recipes", *given, *overrides]
+    code, _, err = run_main(command, monkeypatch, capfd)
+    return code, err
 
 
 def test_each_cell_is_proven_and_published_or_refused_by_name(sweep: Sweep) -> None:
@@ -193,7 +195,7 @@ def test_phoneme_error_rates_are_gates(
     published: Any = read_manifest(next((sweep.folder / "a" / "gated").glob("1*")))
     measured = published.verification.evaluation
     assert measured.per == measured.reference_per > 0.1
-    code, _ = run_here(["show", "gated"], monkeypatch, capfd)
+    code, *_ = run_main(["show", "gated"], monkeypatch, capfd)
     assert code == 0
     verify = published.provenance.recipe["verify"]
     assert (verify["max_per"], verify["max_per_increase"]) == (0.2, 0)
@@ -297,7 +299,7 @@ def test_show_report_and_verify_take_the_artifact(
     recipe = read_manifest(artifact).provenance.recipe
     assert recipe["source"]["config"]["tokens"]["file"] == "streaming.json"  # of no machine
     for command in ("show", "report", "verify"):
-        code, err = run_here([command, str(artifact)], monkeypatch, capfd)
+        code, _, err = run_main([command, str(artifact)], monkeypatch, capfd)
         assert code == 0, (command, err)
 
 

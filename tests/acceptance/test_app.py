@@ -26,6 +26,7 @@ from asrbuild.handover.ship.names import check_paths
 from tests.acceptance.conftest import Workshop, run_asrbuild
 from tests.handover.app.foreign import Foreign
 from tests.paths import DEMO
+from tests.scripts import write_script
 
 Checked = tuple[int, dict[str, Any]]
 
@@ -307,17 +308,14 @@ def test_the_command_reports_its_checks(artifact: Path, tmp_path: Path) -> None:
 
 def test_the_command_reports_what_the_compiler_rejects(artifact: Path, tmp_path: Path) -> None:
     """The toolchain is a script: tests/handover/app compiles and tests the Swift itself."""
-    swift = tmp_path / "bin" / "swift"
-    swift.parent.mkdir()
-    swift.write_text(
-        "#!/bin/sh\n"
+    swift = write_script(
+        tmp_path / "bin" / "swift",
         'case "$1" in\n'
         "--version) echo 'Swift version 9.9' ;;\n"
         "build) echo compiled ;;\n"
         "test) echo '/x/Tests/A.swift:3:1: error: wrong value'; exit 1 ;;\n"
-        "esac\n"
+        "esac",
     )
-    swift.chmod(0o755)
     path = os.pathsep.join([str(swift.parent), os.environ["PATH"]])
     done = run_asrbuild("app", str(artifact), "--out", "out", cwd=tmp_path, env={"PATH": path})
     assert done.code == 1, done.err

@@ -11,7 +11,8 @@ import soundfile
 
 from asrbuild.architectures.deepspeech.network import random_weights
 from tests import golden
-from tests.acceptance.conftest import Workshop, assert_nothing_was_published, run_here
+from tests.acceptance.conftest import Workshop, assert_nothing_was_published
+from tests.command import run_main
 from tests.paths import DEMO
 
 
@@ -141,7 +142,7 @@ def test_unusable_files_are_refused(
     overrides, message = make(at)
     # The sweep's cache spares the stages before the fault, TensorFlow's among them.
     cache = [f"paths.cache={workshop.folder}/.asrbuild/cache"]
-    code, err = run_here(["model=dynamic", *overrides, *cache], monkeypatch, capfd)
+    code, _, err = run_main(["model=dynamic", *overrides, *cache], monkeypatch, capfd)
     assert code == 1
     assert message in err
     assert "Traceback" not in err

@@ -12,7 +12,8 @@ import pytest
 
 from asrbuild.builder.compose import compose_recipe
 from tests import golden
-from tests.acceptance.conftest import Workshop, run_asrbuild, run_here
+from tests.acceptance.conftest import Workshop, run_asrbuild
+from tests.command import run_main
 from tests.paths import DEMO
 
 
@@ -23,7 +24,7 @@ def test_a_file_in_the_place_of_a_folder_is_an_error(
     (at / "taken").touch()
     monkeypatch.setenv(variable, "taken")
     command = ["ls"] if variable == "ASRBUILD_ARTIFACTS" else ["cache", "ls"]
-    code, err = run_here([*command, "--json"], monkeypatch, capfd)
+    code, _, err = run_main([*command, "--json"], monkeypatch, capfd)
     assert code == 1
     assert f"this is a file, not a folder\n  key: {variable}\n  file: taken" in err
     golden.check_error(f"{variable}=taken", code, err, at)
@@ -37,7 +38,7 @@ def test_a_missing_home_is_an_error(
         (["verify", path], "a path begins with ~, and that user has no home folder\n  fix: "),
         (["plan", f"paths.cache={path}"], f"paths.cache={path} is in the home of a user who has"),
     ):
-        code, err = run_here(arguments, monkeypatch, capfd)
+        code, _, err = run_main(arguments, monkeypatch, capfd)
         assert code == 1
         assert err.startswith(f"error: {message}")
         golden.check_error(" ".join(arguments), code, err, at)
@@ -74,10 +75,10 @@ def test_an_unreadable_file_or_folder_is_an_error(
     # Root may read all files, so the process becomes another user after the imports of the command.
     user = os.geteuid()
     if user == 0:
-        run_here(arguments, monkeypatch, capfd)
+        run_main(arguments, monkeypatch, capfd)
         os.seteuid(65534)
     try:
-        code, err = run_here(arguments, monkeypatch, capfd)
+        code, _, err = run_main(arguments, monkeypatch, capfd)
     finally:
         os.seteuid(user)
     assert code in (1, 2)

@@ -8,7 +8,8 @@ import pytest
 
 from tests import golden
 from tests.acceptance.config_errors import CONFIG_ERRORS
-from tests.acceptance.conftest import Workshop, assert_nothing_was_published, run_asrbuild, run_here
+from tests.acceptance.conftest import Workshop, assert_nothing_was_published, run_asrbuild
+from tests.command import run_main
 from tests.paths import DEMO
 
 
@@ -20,7 +21,7 @@ def test_impossible_configs_are_refused(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    code, err = run_here([o.format(at=at) for o in overrides], monkeypatch, capfd)
+    code, _, err = run_main([o.format(at=at) for o in overrides], monkeypatch, capfd)
     assert code == 1
     assert err.startswith("error: ")
     assert message.format(at=at) in err
@@ -65,7 +66,7 @@ def test_misused_commands_are_refused(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    code, err = run_here(arguments, monkeypatch, capfd)
+    code, _, err = run_main(arguments, monkeypatch, capfd)
     assert code == 2
     assert err.startswith("error: ")
     assert message in err
@@ -128,7 +129,7 @@ def test_impossible_commands_are_refused(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     static = workshop.artifact("static", "mlprogram")
-    code, err = run_here([a.format(static=static) for a in arguments], monkeypatch, capfd)
+    code, _, err = run_main([a.format(static=static) for a in arguments], monkeypatch, capfd)
     assert code == 1
     assert err.startswith("error: ")
     assert message.replace("{static}", str(static)) in err

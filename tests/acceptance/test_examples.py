@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.acceptance.conftest import Finished
+from tests.acceptance.conftest import Finished, finish
 from tests.marks import needs_ds_ctcdecoder
 from tests.paths import DEMO, ROOT
 
@@ -21,16 +20,8 @@ EXAMPLES = ROOT / "examples"
 def run_example(name: str, *arguments: str, cwd: Path, cache: Path) -> Finished:
     """Runs the script of an example with the ``asrbuild`` of this environment."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    done = subprocess.run(
-        ["bash", str(EXAMPLES / name / "run.sh"), *arguments],
-        cwd=cwd,
-        env=os.environ | {"PATH": path, "COLUMNS": "160", "ASRBUILD_CACHE": str(cache)},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    return Finished(done.returncode, done.stdout, done.stderr)
+    script, own = EXAMPLES / name / "run.sh", {"PATH": path, "ASRBUILD_CACHE": str(cache)}
+    return finish("bash", script, *arguments, cwd=cwd, env=os.environ | own, timeout=600)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 from asrbuild.artifact.reading import read_manifest
 from asrbuild.artifact.runtime import Utterance, open_artifact
 from asrbuild.speech.audio import read_audio
-from tests.acceptance.conftest import run_here
+from tests.command import run_main
 from tests.paths import DEMO, SAMPLE_TEXT
 
 
@@ -60,7 +60,7 @@ def test_packages_that_cannot_have_a_front_end_are_refused(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     recipe = ["model=static", "features.place=package", "verify=quick", *override.split()]
-    code, err = run_here(recipe, monkeypatch, capfd)
+    code, _, err = run_main(recipe, monkeypatch, capfd)
     assert code == 1
     assert message in err
     assert "key: features.place" in err

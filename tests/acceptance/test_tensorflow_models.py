@@ -16,10 +16,11 @@ from asrbuild.artifact.reading import read_manifest
 from asrbuild.artifact.runtime import open_artifact
 from asrbuild.coreml.executor import load
 from asrbuild.speech.audio import read_audio, wav_bytes
-from tests.acceptance.conftest import run_asrbuild, run_here
+from tests.acceptance.conftest import run_asrbuild
 from tests.acceptance.shared import SECOND, keyword_artifact
 from tests.architectures.recipes import MODELS, write_recipe
 from tests.architectures.tensorflow.keywords import SAMPLES, WORDS
+from tests.command import run_main
 from tests.paths import DEMO
 
 
@@ -68,7 +69,7 @@ def test_a_published_saved_model_agrees_with_its_authors_packages(
     given = ["--config-dir", "recipes", "name=pitch", "source=basic_pitch", "coreml.precision=fp32"]
     monkeypatch.setenv("ASRBUILD_ARTIFACTS", "a")
     monkeypatch.setenv("ASRBUILD_CACHE", "c")
-    code, err = run_here([*given, *SECOND], monkeypatch, capfd)
+    code, _, err = run_main([*given, *SECOND], monkeypatch, capfd)
     assert code == 0, err
     # Its draft, the reference and the conversion are made of one.
     assert len(frozen) == 1

@@ -17,9 +17,11 @@ from asrbuild.builder import tuning
 from asrbuild.handover.report.tuning import Trial, Tuning
 from asrbuild.speech.dataset import dataset_digest, read_dataset
 from asrbuild.speech.deepspeech_decoder import environment as ds_environment
-from tests.acceptance.conftest import Finished, Workshop, run_asrbuild, run_here
+from tests.acceptance.conftest import Finished, Workshop, run_asrbuild
+from tests.command import run_main
 from tests.marks import needs_ds_ctcdecoder
 from tests.paths import DATA, DEMO
+from tests.scripts import write_script
 
 UNSEEN = DATA / "unseen"
 TRIALS = 8
@@ -106,9 +108,8 @@ def test_from_the_search_to_an_artifact_that_names_its_set(
     # The same seed gives the same trials, and their cached probabilities and transcripts are used,
     # so that an interrupted search continues. It runs in the interpreter that the recipe names.
     heard = _kept(workshop)
-    named = tmp_path / "python"
-    named.write_text(f'#!/bin/sh\ntouch "$0.used"\nexec {ds_environment.decoder_python()} "$@"\n')
-    named.chmod(0o755)
+    script = f'touch "$0.used"\nexec {ds_environment.decoder_python()} "$@"'
+    named = write_script(tmp_path / "python", script)
     again = _tune(workshop, tmp_path / "again", f"decoder.interpreter={named}")
     assert again.code == 0, again.err
     assert (tmp_path / "python.used").exists()
@@ -169,7 +170,7 @@ def test_impossible_searches_are_refused(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    code, err = run_here(["tune=scorer", *overrides], monkeypatch, capfd)
+    code, _, err = run_main(["tune=scorer", *overrides], monkeypatch, capfd)
     assert code == 1
     assert message in err
     assert list(at.iterdir()) == []
@@ -181,7 +182,7 @@ def test_a_search_without_optuna_names_the_extra(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setitem(sys.modules, "optuna", None)
-    code, err = run_here(["tune=scorer"], monkeypatch, capfd)
+    code, _, err = run_main(["tune=scorer"], monkeypatch, capfd)
     assert code == 1
     assert "Optuna, which is not installed" in err
     assert f"fix: {install_fix('tune')}" in err

@@ -14,10 +14,10 @@ from asrbuild.builder.compose import compose_recipe
 from asrbuild.builder.rules import check_keys, check_recipe
 from asrbuild.builder.sources import settle
 from asrbuild.cli.tree import run_command
-from asrbuild.coreai import asset
 from asrbuild.handover.report.witness import witness_rows, witness_text
 from tests.acceptance.building import built
 from tests.acceptance.conftest import Workshop
+from tests.coreai.handover import hand_over_with
 from tests.marks import needs_core_ai
 
 
@@ -75,20 +75,6 @@ def test_a_witness_does_not_change_the_version(
     assert "Two runtimes" in capsys.readouterr().out
     assert run_command(["verify", str(plain)]) == 0  # witnessed now, as the runtime is installed
     assert "ran the same program and passed" in capsys.readouterr().out
-
-
-def hand_over_with(monkeypatch: pytest.MonkeyPatch, old: str, new: str) -> None:
-    """Changes a text in the program that Core AI receives."""
-    hand_over = asset.hand_over
-
-    def edited(package: Path, folder: Path, *, decompress: bool = False) -> None:
-        hand_over(package, folder, decompress=decompress)
-        path = folder / "program.json"
-        text = path.read_text()
-        assert old in text
-        path.write_text(text.replace(old, new))
-
-    monkeypatch.setattr(asset, "hand_over", edited)
 
 
 @needs_core_ai

@@ -32,7 +32,7 @@ from asrbuild.handover.ship.signing.keys import new_key
 from asrbuild.handover.ship.signing.trust import read_trust
 from tests import command
 from tests.artifact import cleanup_worker
-from tests.handover.ship.making import CONTENT, make_artifact
+from tests.handover.ship.making import make_versions
 from tests.killing import seeded
 
 DAY = 86400.0
@@ -367,10 +367,7 @@ def test_versions_of_channels_stay(tmp_path: Path, run: Any):
     config = tmp_path / "config"
     signer, root = new_key("default", config), tmp_path / "artifacts"
     trust = read_trust(config)
-    made = [
-        make_artifact(root, content={**CONTENT, "alphabet.txt": b"%d" % number})
-        for number in range(4)
-    ]
+    made = make_versions(root, 4)
     address = str(tmp_path / "remote")
     remote = open_remote(address)
     for path in made[:2]:

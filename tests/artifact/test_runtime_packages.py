@@ -36,6 +36,7 @@ from tests.artifact.numpy_package import (
     windows_of,
 )
 from tests.command import run
+from tests.coreml.packages import package_of
 from tests.paths import DEMO
 
 FP32 = ConversionRequest(precision="fp32", deployment_target="iOS17", steps=FixedSteps(16))
@@ -69,10 +70,7 @@ def test_every_length_gives_the_outputs_of_one_call(
     name: str, tmp_path: Path, weights: AcousticWeights, whole: Callable
 ) -> None:
     request, manifest = CASES[name]
-    suffix = "mlmodel" if request.format == "neuralnetwork" else "mlpackage"
-    path = tmp_path / f"tiny.{suffix}"
-    convert_weights(weights, request, path)
-    package = executor.load(path)
+    package = executor.load(package_of(tmp_path, weights, request))
     # A lost or doubled step moves probabilities by 0.01 and more (see test_runtime_chunks.py).
     tolerance = 2e-5 if request.precision == "fp32" else 3e-3
     for steps in range(1, 101):

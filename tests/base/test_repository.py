@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from asrbuild.base import processes
+from tests.scripts import write_script
 
 
 @pytest.fixture
@@ -31,9 +32,7 @@ def git(folder: Path, *arguments: str) -> None:
 
 def test_git_runs_no_program_of_the_repository(checkout: Path, tmp_path: Path) -> None:
     ran = tmp_path / "ran"
-    script = checkout.parent / "script"
-    script.write_text(f"#!/bin/sh\necho $0 >> {ran}\ncat\n")
-    script.chmod(0o755)
+    script = write_script(checkout.parent / "script", f"echo $0 >> {ran}\ncat")
     for key in ("core.fsmonitor", "filter.evil.clean", "filter.evil.process", "core.sshCommand"):
         git(checkout, "config", key, str(script))
     (checkout / "included").write_text(f'[filter "Evil = two"]\n\tclean = {script}\n')
@@ -58,9 +57,7 @@ def test_git_is_ended_if_it_hangs(
     checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bin_ = tmp_path / "bin"
-    bin_.mkdir()
-    (bin_ / "git").write_text(f"#!/bin/sh\nsleep 60 & echo $! >> {tmp_path / 'pids'}\nwait\n")
-    (bin_ / "git").chmod(0o755)
+    write_script(bin_ / "git", f"sleep 60 & echo $! >> {tmp_path / 'pids'}\nwait")
     monkeypatch.setenv("PATH", f"{bin_}:{os.environ['PATH']}")
     monkeypatch.setattr(processes, "GIT_SECONDS", 1.0)
     assert processes.repository(checkout) is None
@@ -82,8 +79,7 @@ def test_git_of_the_current_folder_is_not_run(
     checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ran = tmp_path / "ran"
-    (checkout / "git").write_text(f"#!/bin/sh\ntouch {ran}\n")
-    (checkout / "git").chmod(0o755)
+    write_script(checkout / "git", f"touch {ran}")
     monkeypatch.chdir(checkout)
     monkeypatch.setenv("PATH", f".::{os.environ['PATH']}")
     assert processes.repository(Path()) is not None

@@ -12,6 +12,7 @@ import pytest
 
 from asrbuild.cli.completion import SCRIPTS, candidates
 from asrbuild.cli.main import dispatch
+from tests.scripts import write_script
 
 #: Typed text -> a word that must be offered, and one that must not.
 TYPED = {
@@ -40,10 +41,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (at / "artifacts" / name / "1.0.0+0123456789ab").mkdir(parents=True)
     (at / "own" / "model").mkdir(parents=True)
     (at / "own" / "model" / "mine.yaml").write_text("name: mine\n")
-    (at / "bin").mkdir()
-    script = at / "bin" / "asrbuild"
-    script.write_text(f'#!/bin/sh\nexec {sys.executable} -m asrbuild.cli.main "$@"\n')
-    script.chmod(0o755)
+    write_script(at / "bin" / "asrbuild", f'exec {sys.executable} -m asrbuild.cli.main "$@"')
     return at
 
 

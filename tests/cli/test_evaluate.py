@@ -20,6 +20,7 @@ from asrbuild.speech.deepspeech_decoder import environment as ds_environment
 from tests.acceptance.conftest import Finished, run_asrbuild
 from tests.marks import needs_ds_ctcdecoder
 from tests.paths import DATA, DEMO
+from tests.scripts import write_script
 
 
 @pytest.fixture(scope="module")
@@ -271,14 +272,13 @@ def test_a_recording_that_kills_the_decoder_is_named_and_others_are_kept(
     assert list(audio.values()).count(audio[deadly]) == 1
 
     (tmp_path / "deadly.py").write_text(DEADLY)
-    log, python = tmp_path / "decoded", tmp_path / "python"
-    real = ds_environment.decoder_python()
-    python.write_text(
-        '#!/bin/sh\nfor last; do :; done\ncase "$last" in */worker.py) '
+    log, real = tmp_path / "decoded", ds_environment.decoder_python()
+    python = write_script(
+        tmp_path / "python",
+        'for last; do :; done\ncase "$last" in */worker.py) '
         f'exec {real} {tmp_path}/deadly.py {audio[deadly]} {log} "$last";;\n'
-        f'*) exec {real} "$@";; esac\n'
+        f'*) exec {real} "$@";; esac',
     )
-    python.chmod(0o755)
     asked = ("--decoder", "ds_ctcdecoder", "--beam-width", "20", "--json")
 
     env = {"ASRBUILD_DECODER_PYTHON": str(python)}

@@ -28,12 +28,6 @@ from tests.proof import building
 WEIGHTS = random_weights(32, seed=3)
 
 
-@pytest.fixture(scope="module")
-def published(tmp_path_factory) -> Path:
-    root = tmp_path_factory.mktemp("verify")
-    return building.publish(root / "artifacts", root / "work", WEIGHTS, "model=static")
-
-
 @pytest.fixture
 def copy(published, tmp_path) -> Path:
     """A writable copy of the artifact."""

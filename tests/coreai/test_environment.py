@@ -11,6 +11,7 @@ import pytest
 from asrbuild.base import environments
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.coreai import environment
+from tests.scripts import write_script
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -27,13 +28,6 @@ def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("PYENV_ROOT", raising=False)
     monkeypatch.setattr(environment, "unsupported", lambda: None)
     return tmp_path
-
-
-def program(path: Path, script: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"#!/bin/sh\n{script}\n")
-    path.chmod(0o755)
-    return path
 
 
 @pytest.mark.parametrize(
@@ -98,14 +92,14 @@ def test_a_machine_without_a_fitting_python_is_refused(
 
 
 def test_a_python_that_does_not_fit_is_refused(bare: Path) -> None:
-    old = program(bare / "old", "echo '[3, 9]'")
-    for chosen in (old, bare / "missing", program(bare / "liar", "echo hello")):
+    old = write_script(bare / "old", "echo '[3, 9]'")
+    for chosen in (old, bare / "missing", write_script(bare / "liar", "echo hello")):
         with pytest.raises(AsrbuildError, match=r"is not a Python 3\.11 to 3\.14"):
             environment.install(chosen)
 
 
 def test_a_failed_installation_leaves_nothing(bare: Path) -> None:
-    python = program(
+    python = write_script(
         bare / "bin" / "python3.12",
         "case $2 in -c) echo '[3, 12]';; *) echo 'no matching distribution' >&2; exit 1;; esac",
     )
@@ -125,11 +119,11 @@ def test_an_environment_that_fails_its_self_test_is_not_used(
     """The Python cannot run the worker, because it lacks coreai-core."""
 
     def make(target: Path, *more: object) -> None:
-        program(environments.python_in(target), f'exec {sys.executable} "$@"')
+        write_script(environments.python_in(target), f'exec {sys.executable} "$@"')
 
     monkeypatch.setattr(environments, "install", make)
     with pytest.raises(AsrbuildError, match=r"fails its self-test: .*coreai"):
-        environment.install(program(bare / "python", "echo '[3, 12]'"))
+        environment.install(write_script(bare / "python", "echo '[3, 12]'"))
     assert environment.find() is None
     assert environment.remove()
     assert not environment.remove()

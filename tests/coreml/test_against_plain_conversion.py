@@ -30,6 +30,7 @@ from asrbuild.coreml.request import (
     package_suffix,
 )
 from tests.coreml.dataflow import network_dataflow, op_counts, program_dataflow, read_spec
+from tests.coreml.packages import package_for_each
 
 HIDDEN = 32
 LABELS = [*" abcdefghijklmnopqrstuvwxyz'"]
@@ -112,7 +113,7 @@ class Oracle:
     results: dict[str, dict[str, np.ndarray]]
 
     def package(self, maker: str, kind: str, target: tuple[str, str, str]) -> Path:
-        return self.folder / (name_of(maker, kind, target) + suffix_of(target))
+        return self.folder / (name_of(maker, kind, target) + package_suffix(target[0]))
 
 
 def request_of(kind: str, target: tuple[str, str, str]) -> ConversionRequest:
@@ -128,10 +129,6 @@ def request_of(kind: str, target: tuple[str, str, str]) -> ConversionRequest:
 
 def name_of(maker: str, kind: str, target: tuple[str, str, str]) -> str:
     return "-".join((maker, kind, *target))
-
-
-def suffix_of(target: tuple[str, str, str]) -> str:
-    return ".mlpackage" if target[0] == "mlprogram" else ".mlmodel"
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +154,7 @@ def oracle(tmp_path_factory: pytest.TempPathFactory) -> Oracle:
     for kind, target in CELLS:
         request = encoded_request(request_of(kind, target)) | {"hidden": HIDDEN}
         for maker in ("plain", "ours") if (kind, target) in GRAPH_CELLS else ("plain",):
-            out = folder / (name_of(maker, kind, target) + suffix_of(target))
+            out = folder / (name_of(maker, kind, target) + package_suffix(target[0]))
             graph = folder / f"{KINDS[kind][0]}.pb"
             job.append({"do": maker, "graph": str(graph), "request": request, "out": str(out)})
     whole = (folder / "open.pb").read_bytes()
@@ -186,16 +183,7 @@ def oracle(tmp_path_factory: pytest.TempPathFactory) -> Oracle:
 
 @pytest.fixture(scope="module")
 def built(oracle: Oracle) -> Build:
-    made: dict[str, Path] = {}
-
-    def build(request: ConversionRequest) -> Path:
-        key = repr(request)
-        if key not in made:
-            made[key] = oracle.folder / f"built{len(made)}{package_suffix(request.format)}"
-            convert_weights(oracle.weights, request, made[key])
-        return made[key]
-
-    return build
+    return package_for_each(oracle.folder, oracle.weights)
 
 
 def case(steps: int, length: int) -> dict[str, np.ndarray]:
@@ -293,7 +281,7 @@ def test_the_comparison_finds_damage(
     target: tuple[str, str, str],
     tmp_path: Path,
 ) -> None:
-    ours = tmp_path / f"damaged{suffix_of(target)}"
+    ours = tmp_path / f"damaged{package_suffix(target[0])}"
     convert_weights(damage(oracle.weights), request_of("static", target), ours)
     assert dataflow(ours) != dataflow(oracle.package("plain", "static", target))
 

@@ -11,7 +11,6 @@ import pytest
 from asrbuild.architectures.deepspeech.checkpoint import find_checkpoint, read_weights
 from asrbuild.architectures.deepspeech.export import write_frozen_graph
 from asrbuild.architectures.deepspeech.flags import ExportFlags
-from asrbuild.architectures.deepspeech.from_weights import convert_weights
 from asrbuild.architectures.deepspeech.network import AcousticWeights
 from asrbuild.architectures.deepspeech.reference import ReferenceOutput, run_reference
 from asrbuild.base.errors import AsrbuildError
@@ -21,11 +20,11 @@ from asrbuild.coreml.request import (
     EnumeratedSteps,
     FixedSteps,
     RangeSteps,
-    package_suffix,
 )
 from asrbuild.speech.audio import read_audio
 from asrbuild.speech.mfcc import FeatureSettings, features
 from tests.coreml.dataflow import op_counts
+from tests.coreml.packages import package_of
 from tests.paths import GENUINE
 
 TRAINED = GENUINE / "deepspeech-0.9.3-layer-norm"
@@ -70,10 +69,7 @@ def truth(windows) -> dict[str, ReferenceOutput]:
 
 
 def built(folder: Path, weights: AcousticWeights, **fields) -> Path:
-    request = ConversionRequest(**fields)
-    path = folder / f"model{package_suffix(request.format)}"
-    convert_weights(weights, request, path)
-    return path
+    return package_of(folder, weights, ConversionRequest(**fields))
 
 
 def given(windows: np.ndarray, size: int, real: int, hidden: int) -> dict[str, np.ndarray]:

@@ -21,10 +21,10 @@ from asrbuild.coreml.request import (
     EnumeratedSteps,
     FixedSteps,
     RangeSteps,
-    package_suffix,
 )
 from tests import command
 from tests.coreml.dataflow import read_spec
+from tests.coreml.packages import package_of
 from tests.paths import ROOT
 
 WEIGHTS = random_weights(16, seed=1)
@@ -58,10 +58,9 @@ class Shifted(datetime.date):
     def today(cls): return cls.fromtimestamp(time.time())
 datetime.date = Shifted
 from pathlib import Path
-from tests.coreml.test_package import VARIANTS, WEIGHTS, convert_weights, package_suffix
+from tests.coreml.test_package import VARIANTS, WEIGHTS, package_of
 for name in sys.argv[3:]:
-    request = VARIANTS[name]
-    convert_weights(WEIGHTS, request, Path(sys.argv[1]) / (name + package_suffix(request.format)))
+    package_of(Path(sys.argv[1]), WEIGHTS, VARIANTS[name], name)
 """
 
 
@@ -91,7 +90,7 @@ def test_bytes_do_not_depend_on_process_hash_seed_order_or_day(tmp_path: Path) -
     here = tmp_path / "here"
     here.mkdir()
     for name in ("loop", "native"):
-        convert_weights(WEIGHTS, VARIANTS[name], here / f"{name}.mlpackage")
+        package_of(here, WEIGHTS, VARIANTS[name], name)
     assert digests(here).items() <= first.items()
 
 
@@ -106,7 +105,7 @@ def test_other_weights_or_metadata_are_other_bytes(tmp_path: Path) -> None:
     ):
         folders.append(tmp_path / str(number))
         folders[-1].mkdir()
-        convert_weights(weights, request, folders[-1] / "m.mlpackage")
+        package_of(folders[-1], weights, request)
     one, other_weights, other_version = (digests(folder) for folder in folders)
     assert one != other_weights
     assert one != other_version
@@ -114,10 +113,7 @@ def test_other_weights_or_metadata_are_other_bytes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["native", "network"])
 def test_metadata_is_read_back(tmp_path: Path, name: str) -> None:
-    request = VARIANTS[name]
-    path = tmp_path / f"m{package_suffix(request.format)}"
-    convert_weights(WEIGHTS, request, path)
-    summary = inspect_model(path)
+    summary = inspect_model(package_of(tmp_path, WEIGHTS, VARIANTS[name]))
     assert summary.metadata == {
         "author": "A. Author",
         "license": "MPL-2.0",
@@ -180,15 +176,13 @@ def test_the_bounds_of_a_range_are_explicit(tmp_path: Path) -> None:
         request = ConversionRequest(
             format="mlprogram" if upper else "neuralnetwork", steps=RangeSteps(3, 20, upper)
         )
-        path = tmp_path / f"m{package_suffix(request.format)}"
-        convert_weights(WEIGHTS, request, path)
-        node = inspect_model(path).functions[0].inputs[0]
+        node = inspect_model(package_of(tmp_path, WEIGHTS, request)).functions[0].inputs[0]
         assert (node.name, node.axes[1], node.default) == ("input_node", expected, (1, 20, 19, 26))
 
 
 def test_outputs_are_the_requested_ones_in_order(tmp_path: Path) -> None:
-    path = tmp_path / "m.mlpackage"
-    convert_weights(WEIGHTS, replace(DESCRIBED, outputs=("new_state_h", "logits")), path)
+    request = replace(DESCRIBED, outputs=("new_state_h", "logits"))
+    path = package_of(tmp_path, WEIGHTS, request)
     outputs = [item.name for item in inspect_model(path).functions[0].outputs]
     assert outputs == ["new_state_h", "logits"]
     assert [item.name for item in read_spec(path).description.output] == outputs
@@ -196,8 +190,7 @@ def test_outputs_are_the_requested_ones_in_order(tmp_path: Path) -> None:
 
 def test_inspect_shows_the_contents_of_a_package(tmp_path: Path) -> None:
     for name, request in VARIANTS.items():
-        path = tmp_path / f"{name}{package_suffix(request.format)}"
-        convert_weights(WEIGHTS, request, path)
+        path = package_of(tmp_path, WEIGHTS, request, name)
         summary = command.values("inspect", "model", path)
         assert summary["kind"] == request.format
         files = [path] if path.is_file() else path.rglob("*")

@@ -14,9 +14,10 @@ from asrbuild.architectures.deepspeech.network import random_weights
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.coreml import executor
 from asrbuild.coreml.inspect import inspect_model
-from asrbuild.coreml.request import ConversionRequest, FixedSteps, RangeSteps, package_suffix
+from asrbuild.coreml.request import ConversionRequest, FixedSteps, RangeSteps
 from asrbuild.coreml.speedups.importing import import_coremltools
 from tests.coreml.dataflow import op_counts, read_spec
+from tests.coreml.packages import package_for_each
 from tests.proof import numpy_network
 
 HIDDEN = 24
@@ -52,17 +53,7 @@ def label(request: ConversionRequest) -> str:
 
 @pytest.fixture(scope="module")
 def build(tmp_path_factory: pytest.TempPathFactory):
-    folder = tmp_path_factory.mktemp("packages")
-    built: dict[str, Path] = {}
-
-    def package(request: ConversionRequest) -> Path:
-        key = repr(request)
-        if key not in built:
-            built[key] = folder / f"{len(built)}{package_suffix(request.format)}"
-            convert_weights(WEIGHTS, request, built[key])
-        return built[key]
-
-    return package
+    return package_for_each(tmp_path_factory.mktemp("packages"), WEIGHTS)
 
 
 def features(steps: int, seed: int = 0) -> np.ndarray:

@@ -15,7 +15,6 @@ import pytest
 from asrbuild.architectures.deepspeech.network import AcousticWeights, random_weights
 from asrbuild.artifact.manifest import Manifest, Witness
 from asrbuild.builder.record import record
-from asrbuild.coreai import asset
 from asrbuild.coreai.handover import NoLoweringError
 from asrbuild.coreml.compression import gate_names
 from asrbuild.coreml.executor.registry import MIL_OPS
@@ -24,6 +23,7 @@ from asrbuild.proof.cases import build_cases
 from asrbuild.proof.gates import gates_of
 from asrbuild.proof.verdict import Proof, WordGates, prove
 from asrbuild.speech.mfcc import FeatureSettings
+from tests.coreai.handover import hand_over_with
 from tests.marks import needs_core_ai
 from tests.proof import building, numpy_network as network
 
@@ -150,20 +150,6 @@ def test_a_large_model_is_witnessed_on_a_recording_and_the_edge_lengths(
     monkeypatch.setattr(witness, "_AFFORDABLE", 1e6)
     found = witness.witness(tmp_path, manifest, cases)
     assert set(found.outputs) == {"sample", "steps_17"}
-
-
-def hand_over_with(monkeypatch: pytest.MonkeyPatch, old: str, new: str) -> None:
-    """Changes a text in the program that Core AI receives."""
-    hand_over = asset.hand_over
-
-    def edited(package: Path, folder: Path, *, decompress: bool = False) -> None:
-        hand_over(package, folder, decompress=decompress)
-        path = folder / "program.json"
-        text = path.read_text()
-        assert old in text
-        path.write_text(text.replace(old, new))
-
-    monkeypatch.setattr(asset, "hand_over", edited)
 
 
 def test_an_operation_without_a_lowering_is_named(

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asrbuild.architectures.deepspeech.from_weights import convert_weights
 from asrbuild.architectures.deepspeech.network import random_weights
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.coreml.executor import Enumerated, Fixed, Model, Ranged, load
 from asrbuild.coreml.request import ConversionRequest, EnumeratedSteps, FixedSteps, RangeSteps
 from tests.coreml.executor.recipes import case, reference
+from tests.coreml.packages import package_of
 
 HIDDEN, STEPS = 24, 8
 WEIGHTS = random_weights(HIDDEN)
@@ -28,11 +28,7 @@ def truth() -> dict[int, dict[str, np.ndarray]]:
 
 
 def built(directory: Path, **fields) -> Path:
-    request = ConversionRequest(**fields)
-    suffix = "mlpackage" if request.format == "mlprogram" else "mlmodel"
-    path = directory / f"model.{suffix}"
-    convert_weights(WEIGHTS, request, path)
-    return path
+    return package_of(directory, WEIGHTS, ConversionRequest(**fields))
 
 
 def inputs(windows: np.ndarray, length: int, c: np.ndarray, h: np.ndarray) -> dict:

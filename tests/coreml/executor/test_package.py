@@ -23,6 +23,7 @@ from asrbuild.coreml.executor.signature import Feature, Fixed, check_array
 from asrbuild.coreml.request import ConversionRequest, FixedSteps
 from tests import command
 from tests.coreml.executor.recipes import case
+from tests.coreml.packages import package_of
 
 HIDDEN, STEPS = 16, 4
 WEIGHTS = random_weights(HIDDEN)
@@ -32,10 +33,9 @@ WEIGHTS = random_weights(HIDDEN)
 def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     directory = tmp_path_factory.mktemp("packages")
     made = {}
-    for form, suffix in (("mlprogram", "mlpackage"), ("neuralnetwork", "mlmodel")):
-        made[form] = directory / f"model.{suffix}"
+    for form in ("mlprogram", "neuralnetwork"):
         request = ConversionRequest(format=form, precision="fp32", steps=FixedSteps(STEPS))
-        convert_weights(WEIGHTS, request, made[form])
+        made[form] = package_of(directory, WEIGHTS, request)
     return made
 
 

@@ -196,21 +196,21 @@ FALSE: dict[str, tuple[Change, str]] = {
 }
 
 
-def test_true_evidence_passes(document: dict[str, Any], measured: Path, tmp_path: Path) -> None:
-    checked = check_file(written(tmp_path / "e.json", document), measured, {})
+def test_true_evidence_passes(document: dict[str, Any], published: Path, tmp_path: Path) -> None:
+    checked = check_file(written(tmp_path / "e.json", document), published, {})
     assert checked.document.model_dump(mode="json") == document
-    manifest = read_manifest(measured)
-    assert listed_digest(manifest) == package_digest(measured / manifest.model.package)
+    manifest = read_manifest(published)
+    assert listed_digest(manifest) == package_digest(published / manifest.model.package)
 
 
 @pytest.mark.parametrize("what", FALSE)
 def test_false_evidence_is_refused(
-    what: str, document: dict[str, Any], measured: Path, tmp_path: Path
+    what: str, document: dict[str, Any], published: Path, tmp_path: Path
 ) -> None:
     change, message = FALSE[what]
     file = written(tmp_path / "e.json", changed(document, change))
     with pytest.raises(AsrbuildError) as refused:
-        check_file(file, measured, {})
+        check_file(file, published, {})
     assert re.search(message, refused.value.message), refused.value.message
     assert refused.value.fix
     assert refused.value.file
@@ -246,7 +246,7 @@ def test_malformed_evidence_is_refused(raw: bytes, message: str) -> None:
 
 
 def test_a_replayed_run_is_refused(
-    document: dict[str, Any], measured: Path, tmp_path: Path
+    document: dict[str, Any], published: Path, tmp_path: Path
 ) -> None:
     """The replay is unchanged, or with another date, device or a few other times."""
     known = [Document.model_validate_json(json.dumps(document))]
@@ -265,7 +265,7 @@ def test_a_replayed_run_is_refused(
     for change, message in again.values():
         file = written(tmp_path / "e.json", changed(document, change))
         with pytest.raises(AsrbuildError, match=message):
-            check_file(file, measured, {}, known)
+            check_file(file, published, {}, known)
 
 
 def test_an_operation_without_a_planned_device_is_not_counted_as_cpu(
@@ -305,6 +305,6 @@ def test_the_least_time_is_that_of_the_fastest_chip() -> None:
     assert least_ms(10**12, "ALL") < least_ms(10**12, "CPU_AND_GPU") < least_ms(10**12, "CPU_ONLY")
 
 
-def test_claims_are_checked_without_the_package(document: dict[str, Any], measured: Path) -> None:
-    manifest = read_manifest(measured)
+def test_claims_are_checked_without_the_package(document: dict[str, Any], published: Path) -> None:
+    manifest = read_manifest(published)
     check_claims(Document.model_validate_json(json.dumps(document)), manifest)

@@ -22,10 +22,10 @@ Command = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def store(measured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def store(published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the store with the artifact, which the commands use."""
     root = tmp_path / "store"
-    shutil.copytree(measured.parents[1], root)
+    shutil.copytree(published.parents[1], root)
     monkeypatch.setenv("ASRBUILD_ARTIFACTS", str(root))
     monkeypatch.setenv("ASRBUILD_CACHE", str(tmp_path / "cache"))
     return root
@@ -34,12 +34,12 @@ def store(measured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 def test_evidence_goes_from_the_kit_to_the_store(
     command: Command,
     store: Path,
-    measured: Path,
+    published: Path,
     document: dict[str, Any],
     tmp_path: Path,
     trust: Trust,
 ) -> None:
-    name, artifact = measured.parent.name, store / measured.parent.name / measured.name
+    name, artifact = published.parent.name, store / published.parent.name / published.name
     before = tree_digests(artifact)
     file = written(tmp_path / "evidence.json", document)
     code, out, err = command("evidence", "add", file, name)
@@ -84,7 +84,7 @@ def test_evidence_goes_from_the_kit_to_the_store(
 
     unmeasured = tmp_path / "unmeasured"
     shutil.copytree(store, unmeasured, ignore=shutil.ignore_patterns(".evidence"))
-    code, out, err = command("diff", unmeasured / name / measured.name, name)
+    code, out, err = command("diff", unmeasured / name / published.name, name)
     assert code == 0, err
     assert "Mac16,1, macOS 26.1, CPU_AND_NE: planned" in out
     assert "not measured" in out
@@ -96,7 +96,7 @@ def test_evidence_goes_from_the_kit_to_the_store(
 def test_the_signer_of_evidence_must_be_trusted(
     command: Command,
     store: Path,
-    measured: Path,
+    published: Path,
     document: dict[str, Any],
     tmp_path: Path,
     signer: Signer,
@@ -107,7 +107,7 @@ def test_the_signer_of_evidence_must_be_trusted(
 
     payload = Document.model_validate_json(json.dumps(document)).payload
     stranger = new_key("stranger", tmp_path / "strange")
-    name = measured.parent.name
+    name = published.parent.name
     file = tmp_path / "signed.json"
     file.write_bytes(seal(payload, stranger))
     code, _, err = command("evidence", "add", file, name)
@@ -122,7 +122,7 @@ def test_the_signer_of_evidence_must_be_trusted(
     assert "BAD_SIGNATURE" in err
     file.write_bytes(seal(payload, signer))
     assert command("evidence", "add", file, name)[0] == 0
-    artifact = store / name / measured.name
+    artifact = store / name / published.name
     (kept,) = list_evidence(artifact)
     assert kept.read_bytes() == file.read_bytes()
 
@@ -141,9 +141,9 @@ def changed_payload(payload: bytes) -> bytes:
 
 
 def test_runs_are_compared_on_one_device_only(
-    command: Command, store: Path, measured: Path, document: dict[str, Any], tmp_path: Path
+    command: Command, store: Path, published: Path, document: dict[str, Any], tmp_path: Path
 ) -> None:
-    name = measured.parent.name
+    name = published.parent.name
 
     def run(factor: float, **device: str) -> Change:
         def change(d: dict[str, Any]) -> None:
@@ -185,9 +185,9 @@ def test_another_compute_plan_is_reported_to_apps() -> None:
 
 
 def test_a_kit_names_its_function_and_folder(
-    command: Command, store: Path, measured: Path, tmp_path: Path
+    command: Command, store: Path, published: Path, tmp_path: Path
 ) -> None:
-    name = measured.parent.name
+    name = published.parent.name
     code, _, err = command("evidence", "kit", name, "--out", tmp_path)
     assert code == 1
     assert "this folder exists already" in err

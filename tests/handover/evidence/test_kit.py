@@ -45,7 +45,7 @@ def test_the_kit_writes_valid_evidence(document: dict[str, Any]) -> None:
 
 
 def test_missing_answers_and_failed_loads_are_reported(
-    kit: Path, measured: Path, tmp_path: Path
+    kit: Path, published: Path, tmp_path: Path
 ) -> None:
     """A plan ends the process, and units fail to load; the rest is still measured."""
     out = tmp_path / "evidence.json"
@@ -66,7 +66,7 @@ def test_missing_answers_and_failed_loads_are_reported(
         "loading with CPU_AND_NE failed: Error compiling model: ANECCompile() FAILED"
     ]
     assert document["loads"][0]["cache"] == "unknown"
-    checked = check_file(out, measured, {})
+    checked = check_file(out, published, {})
     assert checked.document.units == ["CPU_ONLY"]
 
     code, report = run_kit(
@@ -78,7 +78,7 @@ def test_missing_answers_and_failed_loads_are_reported(
     assert (plan["answered"], plan["error"]) == (False, None)
     assert {op["preferred"] for op in plan["ops"]} == {None}
     with pytest.raises(AsrbuildError, match="virtual machine"):
-        check_file(out, measured, {})
+        check_file(out, published, {})
 
 
 def test_a_neural_network_is_measured(tmp_path: Path) -> None:
@@ -93,8 +93,11 @@ def test_a_neural_network_is_measured(tmp_path: Path) -> None:
     kit = tmp_path / "kit"
     write_evidence_kit(kit, artifact, read_manifest(artifact))
     out = tmp_path / "evidence.json"
-    code, report = run_kit(kit, out, "--units", "CPU_ONLY")
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    code, report = run_kit(kit, out, "--units", "CPU_ONLY", TMPDIR=str(temporary))
     assert code == 0, report
+    assert not list(temporary.iterdir()), "the compiled package stays"
     (plan,) = check_file(out, artifact, {}).document.plans
     assert {op.operator for op in plan.ops} == {"Dense"}
     assert not plan.absent

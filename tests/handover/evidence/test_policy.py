@@ -30,8 +30,8 @@ def kept(document: dict[str, Any], change: Change = lambda _: None) -> Kept:
     return Kept("0" * 64, "", "default", made)
 
 
-def words(document: dict[str, Any], measured: Path) -> dict[str, str]:
-    book = json.loads((measured / "conformance" / "steps.json").read_text())
+def words(document: dict[str, Any], published: Path) -> dict[str, str]:
+    book = json.loads((published / "conformance" / "steps.json").read_text())
     return {one["name"]: one["text"] for one in book["recordings"]}
 
 
@@ -59,12 +59,12 @@ LACKS: dict[str, tuple[dict[str, Any], str | None]] = {
 
 @pytest.mark.parametrize("what", LACKS)
 def test_a_refusal_lists_missing_evidence(
-    what: str, document: dict[str, Any], measured: Path
+    what: str, document: dict[str, Any], published: Path
 ) -> None:
     more, lacks = LACKS[what]
     policy = Policy.model_validate(ENOUGH | more)
     found, used = missing(
-        policy, read_manifest(measured), [kept(document)], words(document, measured), NOW
+        policy, read_manifest(published), [kept(document)], words(document, published), NOW
     )
     if lacks is None:
         assert (found, used) == ([], {"0" * 64})
@@ -73,8 +73,8 @@ def test_a_refusal_lists_missing_evidence(
         assert lacks in line, line
 
 
-def test_a_policy_checks_words_caches_and_units(document: dict[str, Any], measured: Path) -> None:
-    manifest, texts = read_manifest(measured), words(document, measured)
+def test_a_policy_checks_words_caches_and_units(document: dict[str, Any], published: Path) -> None:
+    manifest, texts = read_manifest(published), words(document, published)
     policy = Policy.model_validate(ENOUGH | {"first_load_ms": 1e6, "peak_memory_mb": 10.0})
 
     def silence(d: dict[str, Any]) -> None:
@@ -127,25 +127,26 @@ def test_a_policy_is_strict(text: str, message: str, tmp_path: Path) -> None:
 
 def test_a_channel_moves_on_evidence(
     command: Command,
-    measured: Path,
+    published: Path,
     document: dict[str, Any],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    store, remote, name = tmp_path / "store", tmp_path / "remote", measured.parent.name
-    shutil.copytree(measured.parents[1], store)
+    store, remote, name = tmp_path / "store", tmp_path / "remote", published.parent.name
+    shutil.copytree(published.parents[1], store)
     remote.mkdir()
     monkeypatch.setenv("ASRBUILD_ARTIFACTS", str(store))
     policy = tmp_path / "policy.yaml"
     policy.write_text("devices: ['Mac16,*']\nsystems: [macOS 26]\nunits: CPU_AND_NE\np95_ms: 1e6\n")
-    move = ("channel", "set", name, "stable", measured.name, "--remote", remote, "--allow-unproven")
+    version = published.name
+    move = ("channel", "set", name, "stable", version, "--remote", remote, "--allow-unproven")
     assert command("ship", name, remote)[0] == 0
     code, _, err = command(*move, "--require", policy)
     assert code == 1
     assert "Mac16,* with macOS 26: no evidence" in err
 
     file = written(tmp_path / "evidence.json", document)
-    spec = f"{remote}#{name}@{measured.name}"
+    spec = f"{remote}#{name}@{version}"
     code, out, err = command("evidence", "add", file, spec, "--json")
     assert code == 0, err
     digest = json.loads(out)["digest"]
@@ -187,12 +188,12 @@ def test_a_channel_moves_on_evidence(
     monkeypatch.setenv("ASRBUILD_ARTIFACTS", str(tmp_path / "other"))
     code, _, err = command("pull", f"{name}@stable", "--remote", remote)
     assert code == 0, err
-    (pulled,) = list_evidence(tmp_path / "other" / name / measured.name)
+    (pulled,) = list_evidence(tmp_path / "other" / name / published.name)
     assert pulled.stem == digest
     (tmp_path / "second").mkdir()
     code, _, err = command("ship", name, tmp_path / "second")
     assert code == 0, err
-    code, out, _ = command("evidence", "ls", f"{tmp_path / 'second'}#{name}@{measured.name}")
+    code, out, _ = command("evidence", "ls", f"{tmp_path / 'second'}#{name}@{version}")
     assert digest[:12] in out
     assert code == 0
 
@@ -203,19 +204,12 @@ def test_a_channel_with_a_policy_keeps_it(tmp_path: Path, signer: Any, trust: An
     from asrbuild.handover.ship.push import ship
     from asrbuild.handover.ship.remotes.address import open_remote
     from asrbuild.handover.ship.signing.keys import new_key
-    from tests.handover.ship.making import CONTENT, make_artifact
+    from tests.handover.ship.making import make_versions
 
     (tmp_path / "remote").mkdir()
     remote = open_remote(str(tmp_path / "remote"))
-    shipped = [
-        ship(
-            make_artifact(tmp_path / "store", content={**CONTENT, "alphabet.txt": b"%d" % n}),
-            remote,
-            signer=signer,
-            trust=trust,
-        )
-        for n in range(2)
-    ]
+    versions = make_versions(tmp_path / "store", 2)
+    shipped = [ship(one, remote, signer=signer, trust=trust) for one in versions]
     first, second = ((remote, one.name, "stable", one.version, one.header) for one in shipped)
     on = Accepted("a" * 64, ("b" * 64,), None)
     assert point(*first, signer=signer, trust=trust, accepted=on).evidence == on

@@ -1,4 +1,4 @@
-"""A browser, and published artifacts whose reports are tested."""
+"""Pages in a browser, and two published artifacts whose reports are compared."""
 
 from __future__ import annotations
 
@@ -12,15 +12,6 @@ from asrbuild.architectures.deepspeech.network import random_weights
 from tests.proof import building
 
 DESKTOP, PHONE = 1280, 390
-
-
-@pytest.fixture(scope="session")
-def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A published artifact with random weights."""
-    root = tmp_path_factory.mktemp("published")
-    return building.publish(
-        root / "artifacts", root / "work", random_weights(32, seed=3), "model=static"
-    )
 
 
 @pytest.fixture(scope="session")

@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from asrbuild.cli import main as cli
 from asrbuild.handover.ship.remotes import oci
 from asrbuild.handover.ship.remotes.address import open_remote
 from asrbuild.handover.ship.remotes.remote import Remote
 from asrbuild.handover.ship.signing.keys import Signer, new_key
 from asrbuild.handover.ship.signing.trust import Trust, read_trust
+from tests.command import run_main
 from tests.handover.ship.making import make_artifact
 
 if TYPE_CHECKING:
@@ -79,11 +79,7 @@ def command(
     monkeypatch.setenv("COLUMNS", "200")
 
     def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["asrbuild", *map(str, arguments)])
-        with pytest.raises(SystemExit) as left:
-            cli.main()
-        told = capfd.readouterr()
-        return int(left.value.code or 0), told.out, told.err
+        return run_main(arguments, monkeypatch, capfd)
 
     return run
 

@@ -69,6 +69,12 @@ def make_artifact(
         return store.publish(root, name, directory, manifest.version)
 
 
+def make_versions(root: Path, count: int) -> list[Path]:
+    """Publishes versions of one artifact that share all but their alphabets."""
+    contents = ({**CONTENT, "alphabet.txt": b"%d" % number} for number in range(count))
+    return [make_artifact(root, content=content) for content in contents]
+
+
 def variant_of(root: Path, name: str, ios: str, macos: str, package: bytes) -> Path:
     """An artifact that requires these systems; only its package differs from others."""
 

@@ -28,7 +28,7 @@ from asrbuild.handover.ship.remotes.objects import ObjectRemote
 from asrbuild.handover.ship.signing.keys import Signer
 from asrbuild.handover.ship.signing.trust import Trust
 from tests import command
-from tests.handover.ship.making import CONTENT, make_artifact, next_second
+from tests.handover.ship.making import CONTENT, make_artifact, make_versions, next_second
 
 NAME = "demo-dynamic"
 STRICT = Rules(1, 0.0)
@@ -59,11 +59,7 @@ def _open(address: str) -> ObjectRemote:
 
 @pytest.fixture
 def versions(tmp_path: Path) -> list[Path]:
-    """Five versions with different alphabets that share the weights."""
-    return [
-        make_artifact(tmp_path / "artifacts", content={**CONTENT, "alphabet.txt": b"%d" % n})
-        for n in range(5)
-    ]
+    return make_versions(tmp_path / "artifacts", 5)
 
 
 @pytest.fixture

@@ -31,16 +31,12 @@ from asrbuild.handover.ship.remotes.objects import ObjectRemote
 from asrbuild.handover.ship.remotes.remote import NotifyFile, Remote
 from asrbuild.handover.ship.signing.keys import Signer, new_key
 from asrbuild.handover.ship.signing.trust import Trust, read_trust
-from tests.handover.ship.making import CONTENT, make_artifact
+from tests.handover.ship.making import CONTENT, make_artifact, make_versions
 
 
 @pytest.fixture
 def versions(tmp_path: Path) -> list[Path]:
-    """Three versions of one artifact that share most of their files."""
-    return [
-        make_artifact(tmp_path / "artifacts", content={**CONTENT, "alphabet.txt": b"%d" % n})
-        for n in range(3)
-    ]
+    return make_versions(tmp_path / "artifacts", 3)
 
 
 @pytest.fixture

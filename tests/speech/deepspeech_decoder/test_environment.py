@@ -15,6 +15,7 @@ from asrbuild.speech.alphabet import make_alphabet
 from asrbuild.speech.decoder_settings import DecoderSettings
 from asrbuild.speech.decoders import open_decoder
 from asrbuild.speech.deepspeech_decoder import environment as ds_environment
+from tests.scripts import write_script
 
 
 @pytest.fixture
@@ -30,15 +31,8 @@ def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def _program(path: Path, script: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"#!/bin/sh\n{script}\n")
-    path.chmod(0o755)
-    return path
-
-
 def _python(path: Path, version: str = "3, 9", decoder: str = "null") -> Path:
-    return _program(path, f"echo '[{version}, {decoder}, \"x86_64\"]'")
+    return write_script(path, f"echo '[{version}, {decoder}, \"x86_64\"]'")
 
 
 def test_a_machine_without_python_3_9_is_refused(bare: Path) -> None:
@@ -54,8 +48,10 @@ def test_a_machine_without_python_3_9_is_refused(bare: Path) -> None:
 
 
 def test_a_shim_that_does_not_run_is_skipped(bare: Path) -> None:
-    _program(bare / "bin" / "uv", "echo 'no interpreter' >&2; exit 2")
-    _program(bare / "bin" / "python3.9", "echo 'pyenv: python3.9: command not found' >&2; exit 127")
+    write_script(bare / "bin" / "uv", "echo 'no interpreter' >&2; exit 2")
+    write_script(
+        bare / "bin" / "python3.9", "echo 'pyenv: python3.9: command not found' >&2; exit 127"
+    )
     assert ds_environment.find_python() is None
     real = _python(bare / ".pyenv" / "versions" / "3.9.18" / "bin" / "python")
     assert ds_environment.find_python().path == real
@@ -82,7 +78,7 @@ def test_the_search_has_an_order(bare: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("PYENV_ROOT", str(bare / "other"))
     assert ds_environment.find_python().path == in_pyenv
     of_uv = _python(bare / "uv39" / "python")
-    _program(bare / "bin" / "uv", f"echo {of_uv}")
+    write_script(bare / "bin" / "uv", f"echo {of_uv}")
     assert ds_environment.find_python().path == of_uv
 
 
@@ -106,7 +102,7 @@ def test_an_interpreter_with_the_decoder_is_used_directly(
     ],
 )
 def test_an_unusable_interpreter_is_refused(bare: Path, name: str, message: str) -> None:
-    _program(bare / "liar", "echo hello")
+    write_script(bare / "liar", "echo hello")
     chosen = Path(sys.executable) if name == "new" else bare / name
     with pytest.raises(AsrbuildError, match=message) as caught:
         ds_environment.decoder_python(chosen)
@@ -119,7 +115,7 @@ def test_an_unusable_interpreter_is_refused(bare: Path, name: str, message: str)
 
 
 def test_a_failed_installation_leaves_nothing(bare: Path) -> None:
-    _program(
+    write_script(
         bare / "bin" / "python3.9",
         'case "$3" in import*) echo \'[3, 9, null, "x86_64"]\';; '
         "*) echo 'no matching distribution' >&2; exit 1;; esac",
@@ -136,14 +132,14 @@ def test_concurrent_processes_make_the_environment_once(bare: Path) -> None:
     """They replace the remains of a killed installation and a damaged environment."""
     _python(bare / "bin" / "python3.9")
     answer = _python(bare / "answer", decoder='"0.9.3"')
-    _program(
+    write_script(
         bare / "bin" / "uv",
         f"PATH=/usr/bin:/bin\ntest $1 = python && exit 2\ntest $1 = pip && exit 0\n"
         f"echo made >> {bare}/made\nfor last; do :; done\nsleep 0.2\n"
         f'mkdir -p "$last/bin" && cp {answer} "$last/bin/python"',
     )
     target = ds_environment.environment_dir()
-    _program(target / "bin" / "python", "exit 1")
+    write_script(target / "bin" / "python", "exit 1")
     (target.with_name(target.name + ".new") / "half").mkdir(parents=True)
     with ThreadPoolExecutor(4) as pool:
         pythons = list(pool.map(lambda _: ds_environment.decoder_python(), range(4)))
@@ -163,12 +159,12 @@ def test_a_read_only_cache_folder_is_refused(bare: Path, monkeypatch: pytest.Mon
 
 def test_a_damaged_environment_stays_until_a_new_one_is_complete(bare: Path) -> None:
     """Another process may run in it, and a busy machine may only have answered too late."""
-    _program(
+    write_script(
         bare / "bin" / "python3.9",
         'case "$3" in import*) echo \'[3, 9, null, "x86_64"]\';; *) exit 1;; esac',
     )
     kept = ds_environment.environment_dir() / "bin" / "python"
-    _program(kept, "exit 1")
+    write_script(kept, "exit 1")
     with pytest.raises(AsrbuildError, match="could not be made"):
         ds_environment.install()
     assert kept.exists()
@@ -176,7 +172,7 @@ def test_a_damaged_environment_stays_until_a_new_one_is_complete(bare: Path) -> 
 
 def test_the_pins_of_a_project_are_ignored(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """uv must ignore the numpy pin of a pyproject.toml in the current folder."""
-    _program(bare / "bin" / "uv", f'test "$1" = python && exit 2; pwd >> {bare}/where; exit 1')
+    write_script(bare / "bin" / "uv", f'test "$1" = python && exit 2; pwd >> {bare}/where; exit 1')
     (bare / "project").mkdir()
     monkeypatch.chdir(bare / "project")
     with pytest.raises(AsrbuildError, match="could not be made"):

@@ -255,8 +255,8 @@ def statistics(units: str, passes: list[dict[str, Any]], audio_s: float) -> dict
     }
 
 
-def measure(choices: argparse.Namespace) -> dict[str, Any]:
-    """The whole document."""
+def measure(choices: argparse.Namespace, scratch: Path) -> dict[str, Any]:
+    """The whole document; the compiled package is in ``scratch``."""
     import coremltools as ct
 
     kit = json.loads((MEASURED / "kit.json").read_text(encoding="utf-8"))
@@ -280,8 +280,7 @@ def measure(choices: argparse.Namespace) -> dict[str, Any]:
     before = peak[0] if peak else largest_rss()
 
     say("compiling the package")
-    folder = tempfile.mkdtemp(prefix="asrbuild-evidence-")
-    compiled = ct.models.utils.compile_model(str(package), str(Path(folder, "model.mlmodelc")))
+    compiled = ct.models.utils.compile_model(str(package), str(scratch / "model.mlmodelc"))
     runners: dict[str, Runner] = {}
     loads = []
     for units in choices.units:
@@ -430,7 +429,8 @@ def main(arguments: list[str]) -> int:
         return 0
     choices = parsed(arguments)
     try:
-        document = measure(choices)
+        with tempfile.TemporaryDirectory(prefix="asrbuild-evidence-") as scratch:
+            document = measure(choices, Path(scratch))
         wrong = compare(document)
     except NotHereError as error:
         say(f"error: {error}")

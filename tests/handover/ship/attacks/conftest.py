@@ -16,7 +16,7 @@ from asrbuild.handover.ship.refusal import Refusal, Refused
 from asrbuild.handover.ship.remotes.address import open_remote
 from asrbuild.handover.ship.signing.keys import Signer
 from asrbuild.handover.ship.signing.trust import Trust
-from tests.handover.ship.making import CONTENT, Forgery, make_artifact, variant_of
+from tests.handover.ship.making import Forgery, make_versions, variant_of
 
 #: Processor time, so that a busy machine does not fail a test; sleeping is not measured.
 MAX_SECONDS = 5.0
@@ -107,10 +107,7 @@ def attack(
 
 @pytest.fixture
 def versions(tmp_path: Path) -> list[Path]:
-    return [
-        make_artifact(tmp_path / "artifacts", content={**CONTENT, "alphabet.txt": b"%d" % n})
-        for n in range(3)
-    ]
+    return make_versions(tmp_path / "artifacts", 3)
 
 
 @pytest.fixture

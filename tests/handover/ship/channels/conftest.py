@@ -19,15 +19,12 @@ from asrbuild.handover.ship.signing.trust import (
     trust_key,
 )
 from tests.handover.ship.channels.records import NAME
-from tests.handover.ship.making import CONTENT, make_artifact
+from tests.handover.ship.making import make_versions
 
 
 @pytest.fixture
 def versions(tmp_path: Path) -> list[Path]:
-    return [
-        make_artifact(tmp_path / "artifacts", content={**CONTENT, "alphabet.txt": b"%d" % n})
-        for n in range(4)
-    ]
+    return make_versions(tmp_path / "artifacts", 4)
 
 
 @pytest.fixture
