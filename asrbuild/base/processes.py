@@ -65,6 +65,19 @@ def run(module: str, *arguments: str) -> tuple[int, list[str]]:
         return code, log.read().decode(errors="replace").strip().splitlines() or ["no message"]
 
 
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Closes the pipes of a process, at which it ends; kills it if it runs two seconds later."""
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            with suppress(BrokenPipeError):  # its reader may have ended
+                pipe.close()
+    try:
+        process.wait(timeout=2)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
 def end_with_parent() -> None:
     """Ends this process at once when its standard input ends: its parent is gone."""
 

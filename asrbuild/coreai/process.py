@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from asrbuild.base import interrupts
+from asrbuild.base import interrupts, processes
 from asrbuild.base.array import Array
 from asrbuild.base.errors import AsrbuildError
 
@@ -89,14 +89,7 @@ class RuntimeProcess:
         with self._lock:
             process, self._process = self._process, None
             if process is not None:
-                for pipe in (process.stdin, process.stdout):
-                    if pipe is not None:
-                        _close_quietly(pipe)
-                try:
-                    process.wait(timeout=2)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
+                processes.end(process)
             if self._folder is not None:
                 shutil.rmtree(self._folder, ignore_errors=True)
                 self._folder = None
@@ -220,11 +213,3 @@ def unpack(layout: list[Any], payload: bytes) -> dict[str, Array]:
         found[name] = array
         start += array.nbytes
     return found
-
-
-def _close_quietly(pipe: Any) -> None:
-    """Closes a pipe; ignores that its reader may have ended."""
-    try:
-        pipe.close()
-    except BrokenPipeError:
-        return

@@ -14,11 +14,11 @@ from typing import ClassVar
 import numpy as np
 
 from asrbuild.base.array import Array
-from asrbuild.base.errors import AsrbuildError
+from asrbuild.speech.frames import Framing, check_bands, frames_of, refuse
 
 
 @dataclass(frozen=True)
-class FeatureSettings:
+class FeatureSettings(Framing):
     """The settings of features of the kind ``mfcc_tf``; the defaults are DeepSpeech's.
 
     Args:
@@ -46,19 +46,11 @@ class FeatureSettings:
     n_context: int = 9
 
     def __post_init__(self) -> None:
-        whole = ("sample_rate", "window", "stride", "n_mels", "n_input")
-        bad = [name for name in whole if getattr(self, name) < 1]
-        bad += ["n_context"] if self.n_context < 0 else []
-        bad += ["stride"] if self.stride > self.window else []
+        check_bands(self, "n_input")
+        bad = ["n_context"] if self.n_context < 0 else []
         bad += ["n_input"] if self.n_input > self.n_mels else []
-        bad += ["lower_hz"] if not 0 <= self.lower_hz < self.upper_hz else []
-        bad += ["upper_hz"] if self.upper_hz > self.sample_rate / 2 else []
         bad += ["log_floor"] if self.log_floor <= 0 else []
-        if bad:
-            raise AsrbuildError(
-                f"features cannot be made: {bad[0]} is {getattr(self, bad[0])}",
-                key=f"features.{bad[0]}",
-            )
+        refuse(self, bad)
 
     @property
     def fft_size(self) -> int:
@@ -70,22 +62,11 @@ class FeatureSettings:
         """Frames in the context window of a step."""
         return 2 * self.n_context + 1
 
-    @property
-    def step_s(self) -> float:
-        """Seconds from one step to the next."""
-        return self.stride / self.sample_rate
-
-    def steps(self, samples: int) -> int:
-        """The number of frames in ``samples`` samples, which are the steps of the model."""
-        return 0 if samples < self.window else 1 + (samples - self.window) // self.stride
-
 
 def mfcc(samples: Array, settings: FeatureSettings) -> Array:
     """Computes coefficients, float32 (steps, n_input), of float32 samples (n,) in [-1, 1]."""
-    if len(samples) < settings.window:
-        return np.zeros((0, settings.n_input), np.float32)
-    frames = np.lib.stride_tricks.sliding_window_view(samples, settings.window)[:: settings.stride]
-    spectrum = np.fft.rfft(frames * _hann(settings.window), n=settings.fft_size, axis=-1)
+    frames = frames_of(samples, settings) * _hann(settings.window)
+    spectrum = np.fft.rfft(frames, n=settings.fft_size, axis=-1)
     bands = np.maximum(np.abs(spectrum) @ mel_weights(settings), settings.log_floor)
     coefficients: Array = np.log(bands) @ _dct(settings.n_mels, settings.n_input)
     return coefficients.astype(np.float32)
@@ -164,13 +145,13 @@ def mel_weights(settings: FeatureSettings) -> Array:
     bins is TensorFlow's too: it has no DC, and its first bin is rounded from the lower edge.
     """
     bins = settings.fft_size // 2 + 1
-    low, high = _mel(settings.lower_hz), _mel(settings.upper_hz)
+    low, high = mel(settings.lower_hz), mel(settings.upper_hz)
     edges = low + (high - low) / (settings.n_mels + 1) * np.arange(settings.n_mels + 2)
     hz_per_bin = 0.5 * settings.sample_rate / (bins - 1)
     used = np.arange(
         int(1.5 + settings.lower_hz / hz_per_bin), int(settings.upper_hz / hz_per_bin) + 1
     )
-    mels = _mel(used * hz_per_bin)
+    mels = mel(used * hz_per_bin)
     # edges[upper] is the centre of the band above the bin, edges[upper - 1] that of the band below.
     upper = np.minimum(np.searchsorted(edges[1:], mels, side="left"), settings.n_mels) + 1
     falling = (edges[upper] - mels) / (edges[upper] - edges[upper - 1])
@@ -181,7 +162,8 @@ def mel_weights(settings: FeatureSettings) -> Array:
     return weights[:, 1:-1]
 
 
-def _mel(hz: Array | float) -> Array:
+def mel(hz: Array | float) -> Array:
+    """Frequencies on the mel scale of TensorFlow and Kaldi."""
     return 1127.0 * np.log1p(np.asarray(hz, np.float64) / 700.0)
 
 

@@ -17,7 +17,7 @@ FILL = "samples of the recording in [-1, 1]; zeros past its end"
 
 
 class Frames(Protocol):
-    """The settings that decide the number of frames: see :mod:`asrbuild.speech.features.frames`."""
+    """The settings that decide the number of frames: see :mod:`asrbuild.speech.frames`."""
 
     @property
     def window(self) -> int: ...

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from asrbuild.base import processes
 from asrbuild.base.array import Array
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.speech.decoder import LabelPath
@@ -113,13 +114,7 @@ class DecoderProcess:
         with self._lock:
             process, self._process = self._process, None
             if process is not None:
-                for pipe in (process.stdin, process.stdout):
-                    _close_quietly(pipe)
-                try:
-                    process.wait(timeout=2)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
+                processes.end(process)
             if self._stderr is not None:
                 self._stderr.close()
                 self._stderr = None
@@ -192,11 +187,3 @@ def _label_paths(reply: Mapping[str, Any]) -> list[LabelPath]:
 
 def _refused(error: object) -> AsrbuildError:
     return AsrbuildError(f"ds-ctcdecoder refused the request: {error}", key="decoder.type")
-
-
-def _close_quietly(pipe: Any) -> None:
-    """Closes a pipe; ignores that its reader may have ended."""
-    try:
-        pipe.close()
-    except BrokenPipeError:
-        return

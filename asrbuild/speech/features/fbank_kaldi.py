@@ -15,7 +15,8 @@ from typing import ClassVar
 import numpy as np
 
 from asrbuild.base.array import Array
-from asrbuild.speech.features.frames import Framing, check_bands, frames_of
+from asrbuild.speech.frames import Framing, check_bands, frames_of
+from asrbuild.speech.mfcc import mel
 
 #: Kaldi's floor under the logarithm: ``std::numeric_limits<float>::epsilon()``.
 LOG_FLOOR = float(np.finfo(np.float32).eps)
@@ -89,15 +90,11 @@ def frame_matrix(settings: FbankKaldi) -> Array:
 def mel_weights(settings: FbankKaldi) -> Array:
     """Band weights for powers, (fft_size / 2 + 1, n_mels); the last bin is in no band."""
     bins = settings.fft_size // 2
-    low, high = _mel(settings.lower_hz), _mel(settings.upper_hz)
+    low, high = mel(settings.lower_hz), mel(settings.upper_hz)
     edges = low + (high - low) / (settings.n_mels + 1) * np.arange(settings.n_mels + 2)
-    mels = _mel(np.arange(bins) * settings.sample_rate / settings.fft_size)[:, None]
+    mels = mel(np.arange(bins) * settings.sample_rate / settings.fft_size)[:, None]
     left, centre, right = edges[:-2], edges[1:-1], edges[2:]
     rising, falling = (mels - left) / (centre - left), (right - mels) / (right - centre)
     weights = np.zeros((bins + 1, settings.n_mels))
     weights[:bins] = np.maximum(0.0, np.minimum(rising, falling))
     return weights
-
-
-def _mel(hz: Array | float) -> Array:
-    return 1127.0 * np.log1p(np.asarray(hz, np.float64) / 700.0)

@@ -15,13 +15,13 @@ import numpy as np
 from asrbuild.base.array import Array
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.speech.features.fbank_kaldi import FbankKaldi, fbank_kaldi
-from asrbuild.speech.features.frames import Framing
 from asrbuild.speech.features.log_mel import (
     LogMelNemo,
     LogMelWhisper,
     log_mel_nemo,
     log_mel_whisper,
 )
+from asrbuild.speech.frames import Framing
 from asrbuild.speech.mfcc import FeatureSettings, FeatureStream, features
 
 FeatureKind = Literal["mfcc_tf", "log_mel_whisper", "log_mel_nemo", "fbank_kaldi", "none"]

@@ -25,7 +25,7 @@ import numpy as np
 
 from asrbuild.base.array import Array
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.speech.features.frames import Framing, check_bands, frames_of
+from asrbuild.speech.frames import Framing, check_bands, frames_of
 
 #: Added to the standard deviation of a band before the division.
 NEMO_DEVIATION = 1e-5

@@ -45,7 +45,7 @@ package struct CompiledModels: Sendable {
             return (kept, try await load(kept))
         } catch {
             guard compiles == 0, !(error is CancellationError) else { throw error }
-            try FileManager.default.removeItem(at: kept)
+            try? FileManager.default.removeItem(at: kept)
             let new = try await place()
             return (new, try await load(new))
         }

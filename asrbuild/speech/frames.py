@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -35,17 +36,25 @@ def frames_of(samples: Array, settings: Framing) -> Array:
     return views[:: settings.stride]
 
 
-def check_bands(settings: Any) -> None:
-    """Raises if settings of log mel features are impossible.
+def check_bands(settings: Any, *more: str) -> None:
+    """Raises if settings of mel bands are impossible.
+
+    Args:
+        more: names of other settings that are 1 or larger.
 
     Raises:
         AsrbuildError: it names the key at fault.
     """
-    whole = ("sample_rate", "window", "stride", "n_mels")
+    whole = ("sample_rate", "window", "stride", "n_mels", *more)
     bad = [name for name in whole if getattr(settings, name) < 1]
     bad += ["stride"] if settings.stride > settings.window else []
     bad += ["lower_hz"] if not 0 <= settings.lower_hz < settings.upper_hz else []
     bad += ["upper_hz"] if settings.upper_hz > settings.sample_rate / 2 else []
+    refuse(settings, bad)
+
+
+def refuse(settings: Any, bad: Sequence[str]) -> None:
+    """Raises for the first of the names of impossible settings, if there are any."""
     if bad:
         raise AsrbuildError(
             f"features cannot be made: {bad[0]} is {getattr(settings, bad[0])}",
