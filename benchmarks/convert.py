@@ -143,7 +143,7 @@ def measure(kind: tuple[str, ...], graph: Path, folder: Path) -> Measure:
 
 
 def median(runs: list[Measure], field: str) -> float:
-    return statistics.median(getattr(run, field) for run in runs)
+    return float(statistics.median(getattr(run, field) for run in runs))
 
 
 def main() -> None:

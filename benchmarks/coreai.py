@@ -37,10 +37,16 @@ from asrbuild.architectures.deepspeech.network import (
 from asrbuild.base import environments
 from asrbuild.coreai import asset, environment
 from asrbuild.coreml.executor import load
-from asrbuild.coreml.request import ConversionRequest, EnumeratedSteps, FixedSteps, RangeSteps
+from asrbuild.coreml.request import (
+    ConversionRequest,
+    EnumeratedSteps,
+    FixedSteps,
+    RangeSteps,
+    Steps,
+)
 
 STEPS = 16
-AXES = {
+AXES: dict[str, Steps] = {
     "static": FixedSteps(STEPS),
     "range": RangeSteps(1, STEPS, 2000),
     "enumerated": EnumeratedSteps((STEPS, 64), STEPS),
@@ -133,7 +139,7 @@ def same_bytes(folder: Path) -> bool:
 
 def _is(python: Path, version: str) -> bool:
     program = "import json, sys; print(json.dumps(sys.version_info[:2]))"
-    return environments.answer(python, program) == [int(part) for part in version.split(".")]
+    return bool(environments.answer(python, program) == [int(part) for part in version.split(".")])
 
 
 def rounded(weights: AcousticWeights) -> AcousticWeights:

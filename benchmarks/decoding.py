@@ -20,13 +20,14 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from asrbuild.artifact.runtime import open_artifact
-from asrbuild.base.progress import Progress
+from asrbuild.base.array import Array
 from asrbuild.builder.compose import compose_recipe
 from asrbuild.builder.engine import build
 from asrbuild.speech.alphabet import Alphabet
@@ -54,18 +55,19 @@ for _ in sys.stdin:
 """
 
 
-def probabilities(folder: Path) -> tuple[np.ndarray, Alphabet, float]:
+def probabilities(folder: Path) -> tuple[Array, Alphabet, float]:
     """(steps, classes) of the sample by a demo package, its labels, and the sample's seconds."""
     places = [f"paths.artifacts={folder / 'artifacts'}", f"paths.cache={folder / 'cache'}"]
-    built = build(compose_recipe(["model=static", "verify=quick", *places]), (), Progress(True))
+    built = build(compose_recipe(["model=static", "verify=quick", *places]), ())
     with open_artifact(built.path) as transcriber:
         samples = read_audio(DEMO / "sample.wav", transcriber.sample_rate)
         rows = transcriber.probabilities(samples).probabilities
+        assert isinstance(transcriber.alphabet, Alphabet)
         return rows, transcriber.alphabet, len(samples) / transcriber.sample_rate
 
 
 def overhead(
-    rows: np.ndarray,
+    rows: Array,
     alphabet: Alphabet,
     folder: Path,
     beam_width: int,
@@ -111,7 +113,7 @@ def overhead(
     }
 
 
-def batches(rows: np.ndarray, alphabet: Alphabet, beam_width: int) -> dict[str, float]:
+def batches(rows: Array, alphabet: Alphabet, beam_width: int) -> dict[str, float]:
     """Seconds for twelve utterances by one process and by one for each core."""
     settings = DecoderSettings("ds_ctcdecoder", beam_width)
     batch = [rows] * 12
@@ -119,13 +121,11 @@ def batches(rows: np.ndarray, alphabet: Alphabet, beam_width: int) -> dict[str, 
     for name, count in (("one_process_s", 1), ("all_cores_s", os.cpu_count())):
         with DeepSpeechDecoder(settings, alphabet, 0.02, processes=count) as decoder:
             decoder.decode_batch(batch[: count or 1])
-            seconds[name] = timed(lambda decoder=decoder: decoder.decode_batch(batch))
+            seconds[name] = timed(partial(decoder.decode_batch, batch))
     return seconds | {"speed_up": seconds["one_process_s"] / seconds["all_cores_s"]}
 
 
-def factors(
-    rows: np.ndarray, alphabet: Alphabet, audio_s: float, beam_width: int
-) -> dict[str, float]:
+def factors(rows: Array, alphabet: Alphabet, audio_s: float, beam_width: int) -> dict[str, float]:
     """Seconds of decoding for a second of sound, the best of three, each decoder."""
     scorer = DEMO / "prompts.scorer"
     wanted = {

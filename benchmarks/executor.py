@@ -26,9 +26,12 @@ from typing import Any
 
 import numpy as np
 
+from asrbuild.base.array import Array
+from asrbuild.coreml.choices import Format, LstmForm, Precision
+
 CHUNK = 16
 #: (format, precision, LSTM form, one shot at most, chunked at most); limits are those of fp32.
-MEASURED = (
+MEASURED: tuple[tuple[Format, Precision, LstmForm, float | None, float | None], ...] = (
     ("mlprogram", "fp32", "native", 0.7, 1.0),
     ("mlprogram", "fp32", "loop", 2.0, 1.3),
     ("mlprogram", "fp16", "native", None, None),
@@ -39,7 +42,7 @@ MEASURED = (
 MEMORY_LIMIT = 2.5
 
 
-def chosen(only: str) -> list[tuple[str, str, str, float | None, float | None]]:
+def chosen(only: str) -> list[tuple[Format, Precision, LstmForm, float | None, float | None]]:
     """The rows of ``MEASURED`` that have all the comma-separated words of ``only``."""
     words = {word for word in only.split(",") if word}
     return [row for row in MEASURED if words <= set(row[:3])]
@@ -72,11 +75,12 @@ def build(directory: Path, n_hidden: int, only: str) -> None:
 
 
 def package_path(directory: Path, form: str, precision: str, lstm: str) -> Path:
-    suffix = "mlpackage" if form == "mlprogram" else "mlmodel"
-    return directory / f"{form}-{precision}-{lstm}.{suffix}"
+    from asrbuild.coreml.request import package_suffix
+
+    return directory / f"{form}-{precision}-{lstm}{package_suffix(form)}"
 
 
-def open_tensorflow(graph: str) -> Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]:
+def open_tensorflow(graph: str) -> Callable[[dict[str, Array]], dict[str, Array]]:
     """A session on the frozen graph, like that of DeepSpeech's client."""
     import tensorflow.compat.v1 as tf
 
@@ -88,7 +92,7 @@ def open_tensorflow(graph: str) -> Callable[[dict[str, np.ndarray]], dict[str, n
     return lambda inputs: session.run(outputs, {f"{n}:0": v for n, v in inputs.items()})
 
 
-def open_package(path: str) -> Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]:
+def open_package(path: str) -> Callable[[dict[str, Array]], dict[str, Array]]:
     from asrbuild.coreml.executor import load
 
     return load(path).predict
@@ -108,7 +112,7 @@ def measure(what: str, path: str, n_hidden: int, steps: int, repeats: int) -> di
     run = (open_tensorflow if what == "tensorflow" else open_package)(path)
     load_s = time.perf_counter() - start
 
-    def inputs(part: np.ndarray, c: np.ndarray, h: np.ndarray) -> dict[str, np.ndarray]:
+    def inputs(part: Array, c: Array, h: Array) -> dict[str, Array]:
         length = np.array([part.shape[1]], np.int32)
         return {
             "input_node": part,
@@ -177,7 +181,8 @@ def measured(what: str, path: Path, arguments: argparse.Namespace) -> dict[str, 
         str(arguments.repeats),
     ]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return json.loads(done.stdout.splitlines()[-1])
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
 
 
 def size_mb(path: Path) -> float:
@@ -198,7 +203,7 @@ def report(arguments: argparse.Namespace, directory: Path) -> int:
             results.setdefault(name, []).append(measured(what, path, arguments))
 
     def median(name: str, key: str) -> float:
-        return statistics.median(result[key] for result in results[name])
+        return float(statistics.median(result[key] for result in results[name]))
 
     reference = {key: median("tensorflow", key) for key in ("one_shot", "chunked")}
     print(

@@ -116,7 +116,10 @@ class Bench:
 
     def shared(self, recipe: Recipe) -> Path:
         """Runs the stages before the conversion, once for each kind of graph."""
-        at = self.folder / ("static" if (recipe.export.n_steps or 0) > 0 else "dynamic")
+        from asrbuild.builder.recipe import network_of
+
+        _, export = network_of(recipe)
+        at = self.folder / ("static" if (export.n_steps or 0) > 0 else "dynamic")
         if not at.exists():
             for stage in ("export", "cases", "reference"):
                 self.run(stage, recipe, at)
@@ -254,7 +257,8 @@ def tensorflow_seconds(graph: Path, n_hidden: int, steps: int, rounds: int) -> d
         str(max(2, rounds)),
     ]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return json.loads(done.stdout.splitlines()[-1])
+    seconds: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return seconds
 
 
 def plain_conversions(bench: Bench, chosen: list[Cell]) -> dict[Cell, int]:
@@ -268,6 +272,7 @@ def plain_conversions(bench: Bench, chosen: list[Cell]) -> dict[Cell, int]:
     from asrbuild.architectures.deepspeech.network import random_weights
     from asrbuild.builder.conversion import deployment_target
     from asrbuild.coreml.inspect import inspect_model
+    from asrbuild.coreml.request import package_suffix
 
     at = bench.folder / "plain"
     at.mkdir(exist_ok=True)
@@ -286,13 +291,12 @@ def plain_conversions(bench: Bench, chosen: list[Cell]) -> dict[Cell, int]:
                 "precision": recipe.coreml.precision,
                 "deployment_target": target,
                 "hidden": PLAIN_HIDDEN,
-                "outputs": list(recipe.coreml.outputs),
+                "outputs": list(recipe.coreml.outputs or ()),
             }
             key = json.dumps(request, sort_keys=True)
-            suffix = "mlpackage" if recipe.coreml.format == "mlprogram" else "mlmodel"
-            job = {"do": "plain", "graph": str(graph), "request": request}
-            job = jobs.setdefault(key, job | {"out": str(at / f"{len(jobs)}.{suffix}")})
-            wanted.setdefault(cell, []).append(job["out"])
+            out = at / f"{len(jobs)}{package_suffix(recipe.coreml.format)}"
+            job = {"do": "plain", "graph": str(graph), "request": request, "out": str(out)}
+            wanted.setdefault(cell, []).append(jobs.setdefault(key, job)["out"])
     script = at / "jobs.json"
     script.write_text(json.dumps(list(jobs.values())))
     subprocess.run([sys.executable, str(PLAIN), str(script)], check=True, capture_output=True)
@@ -365,6 +369,7 @@ def main() -> None:
 
 def run(arguments: argparse.Namespace, folder: Path) -> int:
     """Prints each row as soon as it is measured; returns 1 if a gate failed, else 0."""
+    from asrbuild.builder.recipe import network_of
     from asrbuild.builder.sources import settle
     from asrbuild.builder.stages.export import GRAPH
 
@@ -379,7 +384,7 @@ def run(arguments: argparse.Namespace, folder: Path) -> int:
     recipe = bench.recipe(Cell(("dynamic", "mlprogram", "fp32", "native", "explicit")))
     shared = bench.shared(recipe)
     cases, _ = cases_and_reference(recipe, shared)
-    n_hidden = settle(recipe, folder)[0].export.n_hidden
+    n_hidden = network_of(settle(recipe, folder)[0])[1].n_hidden
     steps = len(cases["sample"])
     tensorflow = tensorflow_seconds(shared / "export" / GRAPH, n_hidden, steps, arguments.rounds)
     if not arguments.json:

@@ -28,6 +28,8 @@ from typing import Any
 
 import numpy as np
 
+from asrbuild.base.array import Array
+
 ROOT = Path(__file__).parents[1]
 KALDI, NEMO = ({"features": {"kind": kind}} for kind in ("fbank_kaldi", "log_mel_nemo"))
 #: Model -> its section of the recipe, and the steps of a call.
@@ -155,7 +157,7 @@ def cold_build(name: str, folder: Path) -> bool:
     return seconds <= MOST_SECONDS
 
 
-def timed(run: Callable[[], np.ndarray], rounds: int) -> tuple[np.ndarray, float]:
+def timed(run: Callable[[], Array], rounds: int) -> tuple[Array, float]:
     """The result, and the least processor time of a run after the first, in ms."""
     result, times = run(), []
     for _ in range(rounds):

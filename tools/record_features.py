@@ -79,7 +79,7 @@ def main() -> None:
 
     from tests.speech.features.signals import signals
 
-    recorded = {}
+    recorded: dict[str, Any] = {}
     for name, samples in signals().items():
         made = {
             "fbank_kaldi": kaldi(samples),

@@ -13,8 +13,6 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-WINDOW = {"width": 1120, "height": 1000}
-
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -26,7 +24,7 @@ def main() -> None:
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
         )
-        page = browser.new_page(viewport=WINDOW, color_scheme="light")
+        page = browser.new_page(viewport={"width": 1120, "height": 1000}, color_scheme="light")
         page.goto(chosen.page.absolute().as_uri())
         shown = page.locator(chosen.selector).first if chosen.selector else page
         picture = Image.open(io.BytesIO(shown.screenshot())).convert("RGB")

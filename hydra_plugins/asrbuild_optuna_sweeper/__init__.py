@@ -71,7 +71,7 @@ class OptunaSweeper(Sweeper):
     """Runs the jobs that Optuna suggests; arguments as in :class:`OptunaConf`."""
 
     def __init__(self, **settings: Any) -> None:
-        plain = {
+        plain: dict[str, Any] = {
             k: OmegaConf.to_object(v) if OmegaConf.is_config(v) else v for k, v in settings.items()
         }
         self.settings = OptunaConf(**plain)
@@ -260,6 +260,6 @@ def _write_results(study: Any, figures: Sequence[str], folder: Path) -> None:
             found.append({"trial": trial.number, "params": trial.params, "values": values})
     OmegaConf.save(OmegaConf.create({"name": "optuna", "solutions": found}), folder / RESULTS)
     for each in found:
-        values = ", ".join(f"{name} {value:.4g}" for name, value in each["values"].items())
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in each["values"].items())
         params = " ".join(_overrides(each["params"]))
-        terminal.say(f"best       {values}  ({params})", err=True)
+        terminal.say(f"best       {shown}  ({params})", err=True)

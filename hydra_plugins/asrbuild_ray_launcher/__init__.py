@@ -73,12 +73,11 @@ class RayLauncher(Launcher):
     """Runs a sweep's jobs on Ray; arguments as in :class:`RayConf`."""
 
     def __init__(self, **settings: Any) -> None:
-        self.settings = RayConf(
-            **{
-                name: OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
-                for name, value in settings.items()
-            }
-        )
+        plain: dict[str, Any] = {
+            name: OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+            for name, value in settings.items()
+        }
+        self.settings = RayConf(**plain)
         self.config: DictConfig | None = None
         self.hydra_context: HydraContext | None = None
         self.task_function: TaskFunction | None = None
@@ -178,7 +177,8 @@ def _knock(address: str) -> None:
 
 def _result(ray: Any, job: Any) -> JobReturn:
     try:
-        return ray.get(job)
+        result: JobReturn = ray.get(job)
+        return result
     except ray.exceptions.RayError as error:
         lost = JobReturn()
         lost.status = JobStatus.FAILED

@@ -144,8 +144,8 @@ def page() -> str:
         "|---|---|",
     ]
     for group in sorted(path for path in conf_dir().iterdir() if path.is_dir()):
-        choices = ", ".join(f"`{each.stem}`" for each in sorted(group.glob("*.yaml")))
-        lines.append(f"| `{group.name}` | {choices} |")
+        files = ", ".join(f"`{each.stem}`" for each in sorted(group.glob("*.yaml")))
+        lines.append(f"| `{group.name}` | {files} |")
     recipe, readers, section = compose(), stages_of(compose()), None
     for key, kind, choices in leaves():
         top = key.partition(".")[0] if "." in key else "Top level"
@@ -183,7 +183,7 @@ def stages_of(recipe: Any) -> dict[str, set[str]]:
             elif read.__name__ in FACTS:
                 found[stage.name].update(FACTS[read.__name__])
             else:
-                seen = Seen(recipe, "", found[stage.name])
+                seen: Any = Seen(recipe, "", found[stage.name])
                 read(seen)
     return found
 
