@@ -195,6 +195,11 @@ def with_rank(value: Any, wanted: int) -> Any:
     return raw.expand_dims(value, ints(*range(missing)))
 
 
+def scalar(value: Any) -> Any:
+    """A value of one element without its axes."""
+    return raw.shrink_dims(value, ints(*range(rank(value)))) if rank(value) else value
+
+
 def positive(axes: Any, of_rank: int) -> list[int]:
     """Axes as numbers from the first axis."""
     return [int(axis) % of_rank for axis in np.atleast_1d(axes)]

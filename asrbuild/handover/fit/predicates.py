@@ -158,20 +158,19 @@ def wide_pooling(operation: Operation) -> bool:
 
 
 def ranges(package: PackageFacts) -> list[str]:
-    return [
-        f"{function.name}: {feature.name} {feature.shape_text}"
-        for function in package.functions
-        for feature in function.inputs
-        if feature.axes is not None and any(low != high for low, high in feature.axes)
-    ]
+    return _inputs(package, lambda of: any(low != high for low, high in of.axes or ()))
 
 
 def enumerated(package: PackageFacts) -> list[str]:
+    return _inputs(package, lambda of: of.shapes is not None and len(of.shapes) > 1)
+
+
+def _inputs(package: PackageFacts, fits: Callable[[Any], bool]) -> list[str]:
     return [
         f"{function.name}: {feature.name} {feature.shape_text}"
         for function in package.functions
         for feature in function.inputs
-        if feature.shapes is not None and len(feature.shapes) > 1
+        if fits(feature)
     ]
 
 

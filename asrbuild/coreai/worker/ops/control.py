@@ -11,14 +11,10 @@ from .. import values
 from ..apple import raw, tensor_type
 from ..call import Call, op
 from ..lowering import lower_block, refined
-from ..values import dims, ints, rank
+from ..values import dims
 
 #: Ops that replace a state.
 _WRITING = ("write_state", "coreml_update_state")
-
-
-def _truth(value: Any) -> Any:
-    return raw.shrink_dims(value, ints(*range(rank(value)))) if rank(value) else value
 
 
 @op("while_loop")
@@ -34,7 +30,7 @@ def while_loop(call: Call) -> Any:
     with before:
         _enter(call, condition, before.arguments, written)
         (more,) = lower_block(lowering, condition)
-        raw.condition(_truth(more), *before.arguments)
+        raw.condition(values.scalar(more), *before.arguments)
     with after:
         arguments = list(after.arguments)
         _enter(call, body, arguments, written)
@@ -91,7 +87,7 @@ def as_list(results: Any) -> list[Any]:
 def cond(call: Call) -> Any:
     """Runs both blocks and selects, if they have the same shapes: small blocks do not compile."""
     lowering = call.lowering
-    truth = _truth(call.value("pred"))
+    truth = values.scalar(call.value("pred"))
     count = len(call.operation["outputs"])
     if all(None not in call.shape(number) for number in range(count)):
         written = _written(call.blocks)

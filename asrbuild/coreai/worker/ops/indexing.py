@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -49,9 +50,12 @@ def gather(call: Call) -> Any:
     x = call.value("x")
     axis = int(call.number("axis", 0)) % rank(x)
     indices = _indices(call, x, axis)
-    batch = int(call.number("batch_dims", 0))
-    if batch:
-        return _gathered_by_batch(call, x, indices, axis, batch)
+    if int(call.number("batch_dims", 0)):
+        return _each(call, x, indices, lambda entry, own: _gathered(entry, own, axis - 1))
+    return _gathered(x, indices, axis)
+
+
+def _gathered(x: Any, indices: Any, axis: int) -> Any:
     front = _swapped(x, axis, 0)
     taken = raw.gather_nd(front, raw.expand_dims(indices, ints(rank(indices))))
     # The axes of the indices come first; move them to the place of the axis.
@@ -62,23 +66,17 @@ def gather(call: Call) -> Any:
     return raw.transpose(taken, values.unsigned(*order))
 
 
-def _gathered_by_batch(call: Call, x: Any, indices: Any, axis: int, batch: int) -> Any:
+def _each(call: Call, x: Any, indices: Any, gathered: Callable[[Any, Any], Any]) -> Any:
     """A gather with batch axes, as one gather for each entry of the batch."""
-    if batch != 1 or dims(x)[0] is None:
+    if int(call.number("batch_dims")) != 1 or dims(x)[0] is None:
         raise call.refused("batch_dims other than 0 and 1, or a batch of unknown size")
     parts = []
     for number in range(dims(x)[0] or 0):
-        entry = raw.shrink_dims(values.cut(x, 0, number, number + 1), ints(0))
-        wanted = raw.shrink_dims(values.cut(indices, 0, number, number + 1), ints(0))
-        front = _swapped(entry, axis - 1, 0)
-        taken = raw.gather_nd(front, raw.expand_dims(wanted, ints(rank(wanted))))
-        count, others = rank(wanted), rank(entry) - 1
-        order = [
-            *range(count, count + axis - 1),
-            *range(count),
-            *range(count + axis - 1, count + others),
-        ]
-        parts.append(raw.expand_dims(raw.transpose(taken, values.unsigned(*order)), ints(0)))
+        entry, own = (
+            raw.shrink_dims(values.cut(value, 0, number, number + 1), ints(0))
+            for value in (x, indices)
+        )
+        parts.append(raw.expand_dims(gathered(entry, own), ints(0)))
     return raw.concat(values.index(0), parts)
 
 
@@ -93,21 +91,13 @@ def gather_along_axis(call: Call) -> Any:
 def gather_nd(call: Call) -> Any:
     x = call.value("x")
     if int(call.number("batch_dims", 0)):
-        return _gather_nd_by_batch(call, x)
+        return _each(call, x, call.value("indices"), _gathered_nd)
     return raw.gather_nd(x, _places(call, x))
 
 
-def _gather_nd_by_batch(call: Call, x: Any) -> Any:
-    indices = call.value("indices")
-    if int(call.number("batch_dims")) != 1 or dims(x)[0] is None:
-        raise call.refused("batch_dims other than 0 and 1, or a batch of unknown size")
-    parts = []
-    for number in range(dims(x)[0] or 0):
-        entry = raw.shrink_dims(values.cut(x, 0, number, number + 1), ints(0))
-        wanted = raw.shrink_dims(values.cut(indices, 0, number, number + 1), ints(0))
-        wanted = _counted_from_the_start(wanted, _first_sizes(entry, dims(wanted)[-1] or 0))
-        parts.append(raw.expand_dims(raw.gather_nd(entry, wanted), ints(0)))
-    return raw.concat(values.index(0), parts)
+def _gathered_nd(x: Any, indices: Any) -> Any:
+    sizes = _first_sizes(x, dims(indices)[-1] or 0)
+    return raw.gather_nd(x, _counted_from_the_start(indices, sizes))
 
 
 def _places(call: Call, x: Any) -> Any:

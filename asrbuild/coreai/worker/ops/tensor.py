@@ -43,12 +43,8 @@ def fill_like(call: Call) -> Any:
 
 @op("range_1d")
 def range_1d(call: Call) -> Any:
-    parts = [_scalar(call.value(name)) for name in ("start", "end", "step")]
+    parts = [values.scalar(call.value(name)) for name in ("start", "end", "step")]
     return raw.range_(*parts)
-
-
-def _scalar(value: Any) -> Any:
-    return raw.shrink_dims(value, ints(*range(rank(value)))) if rank(value) else value
 
 
 @op("one_hot")
