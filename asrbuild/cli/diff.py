@@ -41,7 +41,7 @@ def diff(
     artifacts: ArtifactsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the changes between two artifacts: must an app change code, may it gain?
+    """Show the changes between two artifacts, and whether an app must change its code.
 
     The interface is compared for an app that was written for the first: what it feeds, reads and
     computes. Then transcripts, recipe, sources, tools, operations, sizes and the proof, and the

@@ -23,9 +23,9 @@ def export(
     config_dir: ConfigDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write the frozen graph that a build exports from a checkpoint, and compares its package with.
+    """Write the frozen graph of a build, the original that its package is compared with.
 
-    TensorFlow and DeepSpeech's own client read it. A build with the same recipe does not export it
+    TensorFlow and DeepSpeech's client read it. A build with the same recipe does not export it
     again.
 
     Examples:

@@ -15,6 +15,8 @@ from asrbuild.architectures.deepspeech.checkpoint import find_checkpoint, read_w
 from asrbuild.architectures.deepspeech.export import write_frozen_graph
 from asrbuild.architectures.deepspeech.flags import ExportFlags
 from asrbuild.artifact.reading import read_manifest
+from asrbuild.base.errors import AsrbuildError
+from asrbuild.cli.main import dispatch
 from asrbuild.speech.alphabet import bytes_alphabet, read_alphabet
 from asrbuild.speech.deepspeech_decoder import environment as ds_environment
 from tests.acceptance.conftest import Finished, Workshop, run_asrbuild
@@ -119,6 +121,28 @@ def test_hot_words_and_weights_of_the_command_line_are_used(
     assert len(heard("--lm-alpha", "0", "--lm-beta", "30")["words"]) > 5
     wrong = run_asrbuild("transcribe", artifact, "x.wav", "--hot-word", "five", cwd=tmp_path)
     assert wrong.err.startswith("error: --hot-word 'five' is not WORD=BOOST")
+
+
+@needs_ds_ctcdecoder
+def test_a_scorer_without_the_words_of_a_recording_is_named_as_the_reason(
+    workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With none of a sample's words to choose from, half precision chooses other wrong words."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ASRBUILD_ARTIFACTS", str(tmp_path / "artifacts"))
+    monkeypatch.setenv("ASRBUILD_CACHE", str(workshop.folder / ".asrbuild" / "cache"))
+    (tmp_path / "corpus.txt").write_text(
+        "you have five new messages\nyour message has been saved\nincoming call from\n"
+        "you are now muted\n"
+    )
+    scorer = ("--alphabet", "demo:alphabet.txt", "-o", "narrow.scorer")
+    assert dispatch(["scorer", "build", "--text", "corpus.txt", *scorer]) == 0
+    with pytest.raises(AsrbuildError) as caught:
+        dispatch(["model=static", "verify=quick", DS[0], "decoder.scorer_path=narrow.scorer"])
+    assert caught.value.key == "verify.require_transcript"
+    assert "recordings whose words the scorer has" in (caught.value.fix or "")
+    assert "call are you" in str(caught.value)
+    assert not any((tmp_path / "artifacts").glob("demo*"))
 
 
 @pytest.mark.parametrize(

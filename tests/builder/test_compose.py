@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
+from hydra.errors import HydraException, MissingConfigException
 from hypothesis import assume, given, settings, strategies as st
 
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.builder import config_folders
 from asrbuild.builder.compose import compose_recipe
+from asrbuild.builder.explain import explain
 from asrbuild.builder.overrides import readable
 
 PARSER = OverridesParser.create()
@@ -57,6 +58,16 @@ def test_a_key_below_a_section_that_is_null_is_refused_by_name() -> None:
         compose_recipe(["decoder.tuned.wer=0.1"])
     assert error.value.message == "decoder.tuned is null, so decoder.tuned.wer cannot be set alone"
     assert error.value.key == "decoder.tuned.wer"
+
+
+def test_a_launcher_that_is_not_installed_is_explained_by_its_extra() -> None:
+    for launcher, extra in (("joblib", "joblib"), ("submitit_slurm", "submitit")):
+        lacking = MissingConfigException("?", f"hydra/launcher/{launcher}", ["basic", "ray"])
+        error = explain(lacking, [])
+        assert f"the extra {extra}" in error.message
+        assert error.key == "hydra/launcher"
+    unknown = explain(MissingConfigException("?", "hydra/launcher/nope", ["basic"]), [])
+    assert unknown.fix == "choose one of basic"
 
 
 def test_a_folder_of_many_files_is_not_a_config_folder(

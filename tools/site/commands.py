@@ -42,7 +42,7 @@ def section(name: str, command: Any) -> list[str]:
     rows = [row(each) for each in command.params if each.name != "help"]
     if rows:
         lines += [
-            "| argument or option | takes | meaning | default |",
+            "| argument or option | meaning | takes | default |",
             "|---|---|---|---|",
             *rows,
             "",
@@ -59,7 +59,7 @@ def row(parameter: Any) -> str:
     default = parameter.default
     given = "" if default in (None, False) else f"`{default}`"
     meaning = plain(parameter.help or "").replace("|", "\\|")
-    return f"| {shown} | {takes} | {meaning} | {'required' if parameter.required else given} |"
+    return f"| {shown} | {meaning} | {takes} | {'required' if parameter.required else given} |"
 
 
 def plain(text: str) -> str:

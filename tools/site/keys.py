@@ -138,7 +138,9 @@ def page() -> str:
         "A recipe is composed by Hydra from groups, and every key can be overridden: "
         "`asrbuild model=static coreml.precision=fp32`. Defaults are those of "
         "`asrbuild` without arguments, the demo model. A stage is run again when a key "
-        "that it reads has changed; the artifact has the whole recipe in its manifest.",
+        "that it reads has changed; the artifact has the whole recipe in its manifest. A key "
+        "without a stage sets another key, names a file, whose content stages read, or is read "
+        "before or after the stages.",
         "",
         "| group | choices |",
         "|---|---|",
@@ -147,7 +149,8 @@ def page() -> str:
         files = ", ".join(f"`{each.stem}`" for each in sorted(group.glob("*.yaml")))
         lines.append(f"| `{group.name}` | {files} |")
     recipe, readers, section = compose(), stages_of(compose()), None
-    for key, kind, choices in leaves():
+    # Keys of the top level first, though coreai follows a section in the recipe.
+    for key, kind, choices in sorted(leaves(), key=lambda leaf: "." in leaf[0]):
         top = key.partition(".")[0] if "." in key else "Top level"
         if top != section:
             section = top
@@ -155,18 +158,20 @@ def page() -> str:
                 "",
                 f"## {top}",
                 "",
-                "| key | type | default | meaning | read by |",
+                "| key | meaning | type | default | read by |",
                 "|---|---|---|---|---|",
             ]
         default = lookup(recipe, key)
-        shown = "" if isinstance(default, dict) else f"`{'null' if default is None else default}`"
+        literal = {None: "null", True: "true", False: "false"}
+        known = default is None or isinstance(default, bool)
+        shown = "" if isinstance(default, dict) else f"`{literal[default] if known else default}`"
         takes = ", ".join(f"`{each}`" for each in choices) if choices else kind
         read = ", ".join(
             stage
             for stage, keys in readers.items()
             if any(key == each or key.startswith(f"{each}.") for each in keys)
         )
-        lines.append(f"| `{key}` | {takes} | {shown} | {MEANINGS[key]} | {read} |")
+        lines.append(f"| `{key}` | {MEANINGS[key]} | {takes} | {shown} | {read} |")
     return "\n".join(lines) + "\n"
 
 

@@ -319,12 +319,12 @@ def page(major: int) -> str:
         lines += [f"## {name}", ""]
         if "description" in definition:
             lines += [definition["description"].replace("``", "`"), ""]
-        lines += ["| key | type | required | meaning |", "|---|---|---|---|"]
+        lines += ["| key | meaning | type | required |", "|---|---|---|---|"]
         required = set(definition.get("required", ()))
         for key, value in definition["properties"].items():
             meaning = MEANINGS[plain(name)][key].replace("->", "to")
             needed = "yes" if key in required else ""
-            lines.append(f"| `{key}` | {kind(value)} | {needed} | {meaning} |")
+            lines.append(f"| `{key}` | {meaning} | {kind(value)} | {needed} |")
         lines.append("")
     return "\n".join(lines)
 

@@ -41,6 +41,12 @@ DECODER = (
 DECODER_PYTHON = "decoder.interpreter"
 #: The fix of an error rate above its gate.
 OTHER_RATES = "choose another decoder, scorer or precision, or another gate"
+#: The fix of other transcripts of outputs that pass every gate.
+OTHER_WORDS = (
+    "the outputs pass every gate, and this scorer makes other words of small differences: give "
+    "recordings whose words the scorer has, source.sample.audio and source.second.audio, or "
+    "coreml.precision=fp32"
+)
 
 
 def run(view: View, at: Path) -> None:
@@ -166,8 +172,11 @@ def _refused(
     fix = "choose another coreml.precision, coreml.lstm or coreml.frontend"
     if view.architecture.CALLS:
         fix = _gentler(view.recipe.coreml.precision, names)
+    by_scorer = manifest.decoder.scorer and all(m.passed for m in proof.verification.metrics)
     if proof.key is not None:
         fix = OTHER_RATES
+    elif by_scorer:
+        fix = OTHER_WORDS
     elif compressed:
         layers = view.architecture.LAYERS
         first = layers.recurrent or layers.names[-1]
@@ -178,7 +187,9 @@ def _refused(
     error = GatesError(
         f"the package does not do what the {_original(view)} does, so it is not published:\n"
         f"{_listed(proof.failures)}{where}",
-        key=f"verify.{proof.key or f'thresholds.{names[-1]}'}",
+        key="verify.require_transcript"
+        if by_scorer
+        else f"verify.{proof.key or f'thresholds.{names[-1]}'}",
         file=package,
         fix=fix,
     )

@@ -123,6 +123,23 @@ def refused(number: int, *overrides: str) -> JobRecord:
     )
 
 
+#: Words of at most sixteen letters that end on another line than they begin on.
+BROKEN = r"""() => {
+    const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), broken = [];
+    for (let text = texts.nextNode(); text; text = texts.nextNode()) {
+        const owner = text.parentElement;
+        if (!owner.checkVisibility() || owner.closest(".hidden")) continue;
+        for (const word of text.data.matchAll(/[\p{L}\d]+/gu)) {
+            if (word[0].length > 16) continue;
+            const range = document.createRange();
+            range.setStart(text, word.index);
+            range.setEnd(text, word.index + word[0].length);
+            const tops = [...range.getClientRects()].map(each => Math.round(each.top));
+            if (new Set(tops).size > 1) broken.push(word[0]);
+        }
+    }
+    return broken;
+}"""
 #: Counts texts and shapes on a page, and lists those with too little contrast.
 WEAK = """([texts, shapes]) => {
     const channels = colour => {

@@ -27,7 +27,7 @@ from asrbuild.speech.audio import wav_bytes
 from asrbuild.speech.decoder_settings import DecoderSettings
 from asrbuild.speech.rates import error_rates
 from tests.handover.report.conftest import DESKTOP, PHONE
-from tests.handover.report.pages import WEAK, comparisons_of, html_of, job, refused, saying
+from tests.handover.report.pages import BROKEN, WEAK, comparisons_of, html_of, job, refused, saying
 
 WORDS = "hello world"
 KINDS = ("report", "words", "sweep", "artifacts", "evaluation", "tuning")
@@ -374,23 +374,6 @@ UNREACHED = """() => {
 }"""
 
 
-#: Words of at most sixteen letters that end on another line than they begin on.
-BROKEN = r"""() => {
-    const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), broken = [];
-    for (let text = texts.nextNode(); text; text = texts.nextNode()) {
-        const owner = text.parentElement;
-        if (!owner.checkVisibility() || owner.closest(".hidden")) continue;
-        for (const word of text.data.matchAll(/[\p{L}\d]+/gu)) {
-            if (word[0].length > 16) continue;
-            const range = document.createRange();
-            range.setStart(text, word.index);
-            range.setEnd(text, word.index + word[0].length);
-            const tops = [...range.getClientRects()].map(each => Math.round(each.top));
-            if (new Set(tops).size > 1) broken.push(word[0]);
-        }
-    }
-    return broken;
-}"""
 #: Marks of calls that lie on one another.
 CROWDED = """() => {
     const marks = [...document.querySelectorAll("circle.call")].map(e => e.getBoundingClientRect());

@@ -7,6 +7,7 @@ the newest: an old state put back, another history and a history cut short are n
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -92,8 +93,8 @@ def _require_fresh(remote: Remote, record: Record) -> None:
             f"record {record.counter} of {record.name}@{record.channel} {what}",
             file=remote.address,
             fix="ask its keeper to sign a new record: `asrbuild channel set "
-            f"{record.name} {record.channel} {record.version} --expires 30d`; or pull without "
-            "--fresh",
+            f"{record.name} {record.channel} {record.version} --remote "
+            f"{shlex.quote(remote.address)} --expires 30d`; or pull without --fresh",
         )
 
 

@@ -135,7 +135,8 @@ def signers(
         raise Refused(
             Refusal.UNTRUSTED_SIGNER,
             f"no signer that is trusted here signed it, only {', '.join(unknown)}",
-            fix="if you know the signer, `asrbuild key trust` the key or the identity",
+            fix="if you know the signer, trust its key with `asrbuild key trust FILE.pub`, or "
+            "its identity with --identity and --issuer",
         )
     return trusted
 
