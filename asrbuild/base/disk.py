@@ -64,6 +64,29 @@ def disk_problem(error: OSError, doing: str, path: Path) -> AsrbuildError:
     )
 
 
+def require_writable(path: Path, doing: str, key: str) -> None:
+    """Raises, before any work, if a folder or file could not be written later.
+
+    Args:
+        path: what will be written; it and folders above it may be missing.
+        doing: completes "while ...".
+        key: the config key or option that names it.
+
+    Raises:
+        AsrbuildError: the permission is missing, or the disk is read-only.
+    """
+    there = path.absolute()
+    while not os.path.exists(there):
+        there = there.parent
+    if os.access(there, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+        return
+    read_only = os.statvfs(there).f_flag & os.ST_RDONLY
+    code = errno.EROFS if read_only else errno.EACCES
+    problem = disk_problem(OSError(code, os.strerror(code), str(path)), doing, path)
+    problem.key = key
+    raise problem
+
+
 @contextmanager
 def disk_errors(doing: str, path: Path) -> Iterator[None]:
     """Turns every ``OSError`` of asrbuild's own file operations into an ``AsrbuildError``."""

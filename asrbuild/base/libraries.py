@@ -35,7 +35,7 @@ def check_installed(versions: Mapping[str, str], use: str) -> None:
     absent = next((name for name, version in versions.items() if version == "absent"), None)
     if absent is not None:
         raise AsrbuildError(
-            f"{use} requires {absent}, which is not installed", fix=install_fix(_extra_of(absent))
+            f"{use} requires {absent}, which is not installed", fix=install_fix(extra_of(absent))
         )
 
 
@@ -63,16 +63,23 @@ def install_fix(extra: str | None) -> str:
     return f"uv pip install --python {shlex.quote(str(here))} {requirement}"
 
 
-def _extra_of(name: str) -> str | None:
+def extras() -> dict[str, set[str]]:
+    """Extra of asrbuild -> the distributions that it brings on this system or on another."""
     import re
     from importlib.metadata import requires
 
-    names = _TENSORFLOW if name == "tensorflow" else (name,)
+    found: dict[str, set[str]] = {}
     for line in requires("asrbuild") or ():
         required, extra = re.match(r"[\w.-]+", line), re.search(r"extra == ['\"](\w+)", line)
-        if required and extra and required[0] in names:
-            return extra[1]
-    return None
+        if required and extra:
+            found.setdefault(extra[1], set()).add(required[0])
+    return found
+
+
+def extra_of(name: str) -> str | None:
+    """The extra that brings a distribution; None if asrbuild always requires it."""
+    names = set(_TENSORFLOW if name == "tensorflow" else (name,))
+    return next((extra for extra, brought in extras().items() if brought & names), None)
 
 
 @functools.cache

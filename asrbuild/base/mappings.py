@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -40,4 +41,6 @@ def value_text(value: Any) -> str:
         return "{…}"
     if value is ABSENT:
         return str(value)
-    return str(value)[:12] if is_digest(value) else canonical_json(value)
+    if isinstance(value, list):
+        return f"[{', '.join(map(value_text, value))}]"
+    return str(value)[:12] if is_digest(value) else json.dumps(value, ensure_ascii=False)

@@ -44,9 +44,10 @@ def recipe_of(spec: str, overrides: Sequence[str]) -> tuple[Recipe, list[str]]:
         found = parsed(override)
         if found is None or found.is_delete() or (conf_dir() / found.key_or_group).is_dir():
             raise AsrbuildError(
-                f"--from takes keys of the recipe, and {override} is none with a value",
+                f"{override} is not a key with a value, which --from requires: the artifact's "
+                "manifest has every group's choice already",
                 key="--from",
-                fix="write key=value: coreml.precision=fp32",
+                fix="write the keys to change: coreml.precision=fp32",
             )
         OmegaConf.update(config, found.key_or_group, found.value(), force_add=found.is_add())
     recipe = replace(to_recipe(config), paths=paths)

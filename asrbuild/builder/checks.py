@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from asrbuild.base.disk import require_writable
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.builder import describe
 from asrbuild.builder.conversion import feature_settings
@@ -11,11 +14,13 @@ from asrbuild.builder.stages.evaluate import known_recordings, spelled_recording
 
 
 def check_files(recipe: Recipe, source: Source) -> list[str]:
-    """Raises if the source's files do not fit the recipe; returns remarks for the user.
+    """Raises if files do not fit the recipe; returns remarks for the user.
 
     Raises:
-        AsrbuildError: it names the key and the file.
+        AsrbuildError: a file of the source does not fit, or the store cannot be written; it names
+            the key and the file.
     """
+    require_writable(Path(recipe.paths.artifacts), "preparing an artifact", "paths.artifacts")
     _check_decoder(recipe, source)
     _check_source(recipe, source)
     return _remarks(recipe, source)

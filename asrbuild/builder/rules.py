@@ -18,6 +18,9 @@ from asrbuild.builder.recipe import DecoderConfig, Recipe, chosen, lookup, netwo
 from asrbuild.coreml.compression import gate_names
 from asrbuild.speech.decoder_settings import DecoderSettings, check_settings
 
+#: Keys that also take the names of ``SAME_TARGETS``, which are replaced before the rules.
+_TARGETS = ("coreml.minimum_deployment_target",)
+
 
 def check_keys(recipe: Recipe) -> None:
     """Raises for faults that the keys alone show, before and after the source is read.
@@ -78,8 +81,11 @@ def _raise_first(rules: Iterable[Iterator[AsrbuildError]]) -> None:
 def _choices(recipe: Recipe) -> Iterator[AsrbuildError]:
     for key, value, choices in chosen(recipe):
         if value not in choices:
+            others = ", or macOS15, tvOS18, watchOS11 and the like" if key in _TARGETS else ""
             yield AsrbuildError(
-                f"{key}={value} is not a choice", key=key, fix=f"choose one of {', '.join(choices)}"
+                f"{key}={value} is not a choice",
+                key=key,
+                fix=f"choose one of {', '.join(choices)}{others}",
             )
 
 

@@ -54,6 +54,7 @@ def examine() -> list[DoctorLine]:
     return [
         _python(),
         *_libraries(),
+        _extras(),
         _core_ml(),
         _swift(),
         _genuine_decoder(),
@@ -77,7 +78,7 @@ def _python() -> DoctorLine:
 
 
 def _libraries() -> list[DoctorLine]:
-    from asrbuild.base.libraries import library_version
+    from asrbuild.base.libraries import extra_of, install_fix, library_version
 
     roles = {
         "hydra-core": ("composes recipes", True),
@@ -92,8 +93,30 @@ def _libraries() -> list[DoctorLine]:
     for name, (role, needed) in roles.items():
         version = library_version(name)
         absent = version == "absent"
-        findings.append(DoctorLine(name, "missing" if absent else "ok", version, role, needed))
+        meaning = f"{role}; {install_fix(extra_of(name))}" if absent else role
+        findings.append(DoctorLine(name, "missing" if absent else "ok", version, meaning, needed))
     return findings
+
+
+def _extras() -> DoctorLine:
+    from asrbuild.base.libraries import extras, install_fix, library_version
+
+    # TensorFlow has a line of its own.
+    optional = {extra: brought for extra, brought in extras().items() if extra != "build"}
+    absent = [
+        extra
+        for extra, brought in optional.items()
+        if any(library_version(name) == "absent" for name in brought)
+    ]
+    return DoctorLine(
+        "extras",
+        "info" if absent else "ok",
+        ", ".join(extra for extra in optional if extra not in absent) or "none",
+        f"not installed: {', '.join(absent)}; for example {install_fix(absent[0])}"
+        if absent
+        else "",
+        False,
+    )
 
 
 def _core_ml() -> DoctorLine:

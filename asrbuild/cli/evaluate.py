@@ -85,6 +85,7 @@ def evaluate(
     Examples:
         asrbuild evaluate demo-dynamic-mlprogram --data demo:dev/dev.csv
     """
+    from asrbuild.base.disk import require_writable
     from asrbuild.base.places import artifacts_root
     from asrbuild.handover.ship.opening import opened
     from asrbuild.speech.dataset import read_dataset
@@ -95,6 +96,8 @@ def evaluate(
             "evaluate requires at least one artifact, and the data",
             fix="for instance asrbuild evaluate demo-static-mlprogram --data test.csv",
         )
+    if output is not None:
+        require_writable(output, "writing the page", "--output")
     data = data or Path(names.pop())
     dataset = read_dataset(data)
     kinds = [kind.strip() for kind in decoder.split(",")] if decoder is not None else [None]

@@ -33,6 +33,7 @@ def export(
         asrbuild export source=checkpoint \\
           source.checkpoint_dir=demo:checkpoint -o my.pb
     """
+    import filecmp
     import shutil
 
     from asrbuild.base.disk import disk_errors
@@ -43,6 +44,13 @@ def export(
     if output.is_dir():
         raise AsrbuildError("this is a folder", key="--output", file=output, fix="name a file")
     graph = export_original(compose(*(overrides or ()), config_dir=config_dir), Progress())
+    if output.exists() and not filecmp.cmp(graph, output, shallow=False):
+        raise AsrbuildError(
+            "another file is there, and is not overwritten",
+            key="--output",
+            file=output,
+            fix=f"remove it, or name another one: --output {output.stem}-new{output.suffix}",
+        )
     with disk_errors("writing the graph", output):
         output.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(graph, output)

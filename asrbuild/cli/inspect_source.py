@@ -11,6 +11,7 @@ import typer
 
 from asrbuild.base import terminal
 from asrbuild.base.errors import AsrbuildError
+from asrbuild.base.kinds.recognition import similar_files
 from asrbuild.base.tables import folding, show
 from asrbuild.cli.options import ConfigDirOption, JsonOption
 
@@ -60,7 +61,7 @@ def _overrides(arguments: list[str]) -> list[str]:
     path = Path(first).expanduser()
     if not os.path.exists(path) and not os.path.isfile(f"{path}.index"):
         raise AsrbuildError(
-            "the source does not exist",
+            f"the source does not exist{similar_files(path)}",
             file=path,
             fix="give a checkpoint folder, a checkpoint's prefix or a frozen graph",
         )

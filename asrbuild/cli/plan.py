@@ -112,10 +112,14 @@ def _plan_jobs(overrides: list[str], config_dir: str | None, as_json: bool) -> N
     if as_json:
         terminal.say_json(rows)
         return
-    table = folding(f"{len(rows)} jobs", "job", "name", "would run", "shared with a job before")
+    table = folding(
+        f"{len(rows)} jobs", "job", *varied, "name", "would run", "shared with a job before"
+    )
     for row in rows:
         runs = "nothing: it is published" if row["published"] else ", ".join(row["run"])
-        table.add_row(str(row["job"]), row["name"], runs, ", ".join(row["shared"]))
+        values = dict(override.split("=", 1) for override in row["overrides"])
+        swept = [values.get(key, "") for key in varied]
+        table.add_row(str(row["job"]), *swept, row["name"], runs, ", ".join(row["shared"]))
     show(table)
 
 

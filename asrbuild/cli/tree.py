@@ -6,6 +6,7 @@ import difflib
 import functools
 import inspect
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -129,6 +130,12 @@ FORMER_OPTIONS = {
     "--max-bytes": "--max-size",
 }
 _FORMER_COMMANDS = {"cache clear": ["cache", "remove"]}
+#: Pattern in Typer's messages on a value of the wrong kind -> plain English.
+_PLAINER = (
+    (r"Input should be a valid integer.*", "it is not a whole number"),
+    (r"Input should be a valid number.*", "it is not a number"),
+    (r"Input should be", "it must be"),
+)
 #: Functions whose arguments are parsed by Hydra.
 _TAKE_OVERRIDES = ("build.build", "plan.plan", "plan.why", "export.export")
 
@@ -337,6 +344,8 @@ def _misused(error: Any) -> int:
         return int(error.exit_code)
     command = getattr(getattr(error, "ctx", None), "command_path", "asrbuild")
     message = error.format_message().rstrip(".")
+    for theirs, ours in _PLAINER:
+        message = re.sub(theirs, ours, message)
     raise MisuseError(
         f"{message[:1].lower()}{message[1:]}", fix=f"see `{command} --help`"
     ) from error

@@ -89,8 +89,8 @@ CONFIG_ERRORS = [
     ),
     (
         ["coreml.frontend=tensorflow"],
-        "frontend tensorflow gives an LSTM as coremltools' loop\n"
-        "  key: coreml.lstm\n  fix: use coreml.lstm=loop",
+        "coreml.frontend=tensorflow gives an LSTM as coremltools' loop\n"
+        "  key: coreml.lstm\n  fix: set coreml.lstm=loop, or leave out coreml.frontend",
     ),
     (
         ["coreml.outputs=[new_state_c,new_state_h]"],

@@ -17,7 +17,7 @@ from asrbuild.base.cache import run_stage
 from asrbuild.builder.compose import compose_recipe
 from asrbuild.builder.plan import plan
 from asrbuild.builder.sources import settle
-from tests.acceptance.conftest import Workshop, run_asrbuild
+from tests.acceptance.conftest import Workshop, run_asrbuild, run_here
 from tests.forging import agree
 from tests.paths import DEMO, SAMPLE_TEXT
 
@@ -131,6 +131,24 @@ def test_plan_of_a_published_recipe_needs_no_cache_entries(
     assert "nothing to do" in done.out
 
 
+def test_export_overwrites_no_other_file(
+    workshop: Workshop,
+    at: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("ASRBUILD_CACHE", str(workshop.folder / ".asrbuild" / "cache"))
+    (at / "mine.pb").write_bytes(b"another model")
+    command = ["export", "model=static", "--output"]
+    code, err = run_here([*command, "mine.pb"], monkeypatch, capfd)
+    assert code == 1
+    assert "another file is there, and is not overwritten\n  key: --output\n  file: mine.pb" in err
+    assert "--output mine-new.pb" in err
+    assert (at / "mine.pb").read_bytes() == b"another model"
+    for _ in range(2):  # its own file is written again
+        assert run_here([*command, "mine-new.pb"], monkeypatch, capfd)[0] == 0
+
+
 def test_inspect_shows_inputs_outputs_and_ranges(workshop: Workshop) -> None:
     package = workshop.artifact("dynamic", "mlprogram") / "model.mlpackage"
     table = run_asrbuild("inspect", "model", str(package), cwd=workshop.folder)
@@ -230,7 +248,9 @@ def test_help_imports_no_heavy_library_and_names_every_command(tmp_path: Path) -
 def test_doctor_finds_no_fault_on_this_machine(tmp_path: Path) -> None:
     done = run_asrbuild("doctor", "--json", cwd=tmp_path)
     assert done.code == 0, done.out
-    assert {f["name"] for f in json.loads(done.out)} >= {"tensorflow", "coremltools", "Core ML"}
+    lines = {f["name"]: f for f in json.loads(done.out)}
+    assert lines.keys() >= {"tensorflow", "coremltools", "Core ML"}
+    assert "tune" in lines["extras"]["found"]
 
 
 @pytest.mark.parametrize(

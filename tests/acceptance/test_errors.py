@@ -37,6 +37,7 @@ MISUSES = [
     (["inspect", "modle", "x"], "no such command 'modle'"),
     (["verify", "x", "--quick"], "no such option: --quick"),
     (["run", "x", "--input"], "requires an argument"),
+    (["transcribe", "x", "y", "--raw", "16k"], "value for '--raw': it is not a whole number\n"),
     (["ls", "--artifacts", __file__], f"'--artifacts': dir '{__file__}' is a file"),
     (["cache", "ls", "--cache", __file__], f"'--cache': dir '{__file__}' is a file"),
     (

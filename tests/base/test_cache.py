@@ -347,6 +347,13 @@ def test_why_names_the_key_the_file_and_the_version(tmp_path: Path, build: Build
     assert 'key coreml.format: "mlprogram" -> "neuralnetwork"' in str(explanation)
 
 
+def test_why_shows_letters_and_short_digests(tmp_path: Path, build: Builder) -> None:
+    build.run(tmp_path, replace(KEY, keys={"file": "Wörter.txt", "proofs": ["a" * 64]}))
+    (change, proofs) = why(tmp_path, replace(KEY, keys={"file": "x", "proofs": ["b" * 64]})).changes
+    assert str(change) == 'key file: "Wörter.txt" -> "x"'
+    assert str(proofs) == f"key proofs: [{'a' * 12}] -> [{'b' * 12}]"
+
+
 def test_why_reports_damage(tmp_path: Path, build: Builder) -> None:
     flip(build.run(tmp_path).path / "small.txt")
     assert "its entry is damaged (small.txt was changed)" in str(why(tmp_path, KEY))

@@ -13,6 +13,7 @@ import pytest
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.builder.again import recipe_of
 from asrbuild.builder.sweep_jobs import done as jobs_done
+from asrbuild.cli.main import dispatch
 from hydra_plugins.asrbuild_optuna_sweeper import (
     RESULTS,
     OptunaConf,
@@ -212,6 +213,23 @@ def test_a_job_of_a_sweep_records_its_overrides_as_a_single_build_does() -> None
         ["n_steps=16", *given],
         ["n_steps=32", *given],
     ]
+
+
+def test_the_plan_of_a_sweep_shows_the_swept_keys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert dispatch(["plan", "-m", "model=static", "n_steps=16,32", "name=one"]) == 0
+    title, headings, *rows = capsys.readouterr().out.splitlines()
+    assert title == "2 jobs"
+    assert headings.split("\t") == [
+        "job",
+        "n_steps",
+        "name",
+        "would run",
+        "shared with a job before",
+    ]
+    assert [row.split("\t")[:3] for row in rows] == [["0", "16", "one"], ["1", "32", "one"]]
 
 
 def test_the_plan_of_a_sweep_names_shared_stages(tmp_path: Path) -> None:

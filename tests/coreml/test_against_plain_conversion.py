@@ -89,7 +89,7 @@ REFUSED = {
     "native": (
         "open",
         {"lstm": "native"},
-        "frontend tensorflow gives an LSTM as coremltools' loop",
+        "coreml.frontend=tensorflow gives an LSTM as coremltools' loop",
         "coreml.lstm",
     ),
     "truncated": ("truncated", {}, "not a frozen graph, or a truncated one", None),

@@ -102,7 +102,7 @@ def question(recipe: Any, cache_root: Path) -> tuple[Path, tuple[Fact, ...], lis
     from asrbuild.architectures.deepspeech.settle import read_source, unstated
 
     model = read_source(recipe, cache_root, keep=False)
-    named = model.graph or model.checkpoint
+    named = model.files.get("lite") or model.graph or model.checkpoint
     assert named is not None
     return named, model.facts, unstated(model)
 

@@ -291,9 +291,9 @@ def check_lstm_form(request: ConversionRequest) -> None:
     """
     if request.lstm != "loop":
         raise AsrbuildError(
-            "frontend tensorflow gives an LSTM as coremltools' loop",
+            "coreml.frontend=tensorflow gives an LSTM as coremltools' loop",
             key="coreml.lstm",
-            fix="use coreml.lstm=loop, or coreml.frontend=mil",
+            fix="set coreml.lstm=loop, or leave out coreml.frontend",
         )
 
 

@@ -140,10 +140,20 @@ def recognise(path: str | os.PathLike[str], *, key: str | None = None) -> Kind:
 
         return kind_of_content(path)
     except FileNotFoundError:
-        raise AsrbuildError("there is no such file", key=key, file=path) from None
+        raise AsrbuildError(
+            f"there is no such file{similar_files(path)}",
+            key=key,
+            file=path,
+            fix="give a file that exists",
+        ) from None
     except OSError as error:
         reason = error.strerror or str(error)
-        raise AsrbuildError(f"cannot be read: {reason}", key=key, file=path) from error
+        raise AsrbuildError(
+            f"cannot be read: {reason}",
+            key=key,
+            file=path,
+            fix="change its permissions, or give another file",
+        ) from error
     except ValueError as error:  # a path with a NUL byte
         raise AsrbuildError(f"cannot be read: {error}", key=key, file=str(path)) from error
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from asrbuild.base.errors import AsrbuildError
+from asrbuild.base.disk import disk_errors
 from asrbuild.handover.report.environment import environment
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -52,11 +52,9 @@ def write_html(path: Path, text: str) -> None:
     Raises:
         AsrbuildError: the disk refuses.
     """
-    try:
+    with disk_errors("writing the page", path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8", newline="\n")
-    except OSError as error:
-        raise AsrbuildError(f"the page cannot be written: {error.strerror}", file=path) from error
 
 
 def data_uri(kind: str, content: bytes) -> str:
