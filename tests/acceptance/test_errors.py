@@ -32,7 +32,7 @@ def test_impossible_configs_are_refused(
 
 #: (arguments, error as printed): command lines that a command refuses to parse.
 MISUSES = [
-    (["transcribe"], "missing argument 'artifact'\n  fix: see `asrbuild transcribe --help`"),
+    (["transcribe"], "missing argument 'ARTIFACT'\n  fix: see `asrbuild transcribe --help`"),
     (["ls", "there"], "got unexpected extra argument(s) (there)\n  fix: see `asrbuild ls --help`"),
     (["inspect", "modle", "x"], "no such command 'modle'"),
     (["verify", "x", "--quick"], "no such option: --quick"),

@@ -70,21 +70,6 @@ def test_in_a_clone_uv_installs_the_extra_that_its_lock_file_names(
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize(
-    ("launcher", "extra"),
-    [("joblib", "joblib"), ("submitit_slurm", "submitit"), ("submitit_local", "submitit")],
-)
-def test_a_launcher_that_is_not_installed_names_its_extra(launcher: str, extra: str) -> None:
-    from hydra.errors import MissingConfigException
-
-    missing = MissingConfigException(
-        "no", missing_cfg_file=f"hydra/launcher/{launcher}", options=["basic", "ray"]
-    )
-    error = explain(missing, ["-m", f"hydra/launcher={launcher}"])
-    assert error.key == "hydra/launcher"
-    assert error.fix == install_fix(extra)
-
-
 def test_a_failure_of_a_launcher_is_not_one_of_the_config() -> None:
     error = explain(RuntimeError('Could not detect "srun", are you on a cluster?'), ["-m"])
     assert "does not compose" not in error.message
