@@ -31,6 +31,27 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
+def test_errors_in_the_guides_are_quoted_as_asrbuild_writes_them() -> None:
+    """Reasons in capitals and texts in quotation marks are in the source; … stands for a value."""
+    source = "".join(
+        # Adjacent literals are one text.
+        re.sub(r'"\s*\n\s*f?"', "", file.read_text(encoding="utf-8"))
+        for file in (ROOT / "asrbuild").rglob("*.py")
+    )
+    quoted = [
+        quote
+        for page in ("troubleshooting", "your-checkpoint")
+        for quote in re.findall(
+            r'(?:^\*\*|^\| )(?:"([^"]+)"|([A-Z_]{4,}))',
+            (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8"),
+            re.M,
+        )
+    ]
+    assert len(quoted) > 8
+    parts = [part.strip() for text, reason in quoted for part in (text or reason).split("…")]
+    assert [part for part in parts if part not in source] == []
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_links_lead_to_files_and_headings(name: str) -> None:
     page = ROOT / name

@@ -89,13 +89,20 @@ def _print_paragraph(headings: tuple[Text, ...], row: tuple[Text, ...]) -> None:
     from rich.text import Text
 
     console = terminal.console()
-    console.print(Text.assemble(row[0], style="bold"))
-    facts = [
-        Text.assemble((f"{heading.plain} " if heading.plain else "", "dim"), cell)
-        for heading, cell in zip(headings[1:], row[1:], strict=True)
-        if cell.plain
-    ]
-    console.print(Padding(Text(" · ", overflow="fold").join(facts), (0, 0, 0, 2)))
+    if row[0].plain:
+        # A number alone is not a name.
+        kind = f"{headings[0].plain} " if row[0].plain.isdigit() else ""
+        console.print(Text.assemble(kind, row[0], style="bold"))
+    lines: list[Text] = []
+    for heading, cell in zip(headings[1:], row[1:], strict=True):
+        if not cell.plain:
+            continue
+        fact = Text.assemble((f"{heading.plain} " if heading.plain else "", "dim"), cell)
+        if lines and lines[-1].cell_len + fact.cell_len + 3 <= console.width - 2:
+            lines[-1] = Text(" · ").join([lines[-1], fact])
+        else:
+            lines.append(fact)
+    console.print(Padding(Text("\n", overflow="fold").join(lines), (0, 0, 0, 2)))
 
 
 def _add_columns(table: Table, headings: tuple[str, ...], right: Collection[str]) -> None:

@@ -32,7 +32,8 @@ def verify_remote(address: str, as_json: bool) -> bool:
             f"  fix: asrbuild ship {version} {shlex.quote(address)}, from a store that has it whole"
         )
     terminal.say(
-        f"{checked.versions} versions, {checked.files} files with {size_text(checked.bytes)}: "
+        f"{checked.versions} version{'s' * (checked.versions != 1)}, {checked.files} files with "
+        f"{size_text(checked.bytes)}: "
         + (f"{len(checked.faults)} faults" if checked.faults else "all as signed")
     )
     return not checked.faults

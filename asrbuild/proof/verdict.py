@@ -466,7 +466,7 @@ def wrong_words(
     wrong = sum(c.characters.errors for c in counts)
     if words or not characters or wrong <= _CHANCE * characters:
         return None
-    lines = [f"{t.input}: said {t.expected!r}, the model writes {t.package!r}" for t in known]
+    lines = [f"{t.input}: expected {t.expected!r}, the model writes {t.package!r}" for t in known]
     return "; ".join(lines) + f" ({wrong / characters:.0%} of the characters are wrong)"
 
 

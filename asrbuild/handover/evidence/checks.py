@@ -64,7 +64,7 @@ def _check_identity(document: Document, manifest: Manifest) -> None:
     of = document.artifact
     if of.package_sha256 != listed_digest(manifest):
         raise _refused(
-            f"it is of another package than {manifest.artifact_id}: {of.name} {of.version}",
+            f"it is of the package of {of.name}/{of.version}, not of {manifest.artifact_id}",
             "artifact.package_sha256",
             f"add it to {of.name}/{of.version}",
         )

@@ -217,7 +217,7 @@ def _plan_text(ops: Sequence[Any]) -> str:
     counts: dict[str, int] = {}
     for op in ops:
         counts[op.preferred or "unanswered"] = counts.get(op.preferred or "unanswered", 0) + 1
-    return ", ".join(f"{n} on {device}" for device, n in counts.items()) or "no op"
+    return ", ".join(f"{n} {device}" for device, n in counts.items()) or "no op"
 
 
 def content(
@@ -296,10 +296,10 @@ def remarks(fit: Fit, fixed: str = FIXED_SIZES) -> list[str]:
     shapes = [f for f in fit.findings if f.rule.id in ("R04", "R05", "R06")]
     lines = []
     if shapes:
-        what = ", ".join(dict.fromkeys(f"{f.rule.about} ({f.rule.id})" for f in shapes))
+        rules = ", ".join(dict.fromkeys(f"{f.rule.id} ({f.rule.about})" for f in shapes))
         lines.append(
             f"to ship to devices, prefer fixed sizes, {fixed}: "
-            f"this package has {what}; `asrbuild fit` has the sources"
+            f"rules of the Neural Engine that apply are {rules}; `asrbuild fit` has the sources"
         )
     lines += [
         f"{finding.subject} in float16 on the inputs of the proof; a Neural Engine adds up to "

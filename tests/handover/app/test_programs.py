@@ -171,6 +171,13 @@ def test_every_swift_block_of_a_document_has_a_test() -> None:
     assert documents.counted() == {path: len(names) for path, names in documents.BLOCKS.items()}
 
 
+def with_hot_words(readme: str, code: str) -> str:
+    """The code with the README's example of another decoder."""
+    (choice,) = re.findall(r"`(decoder: \.beam\(hotWords: .*?\))`", readme)
+    assert "(artifact, model: model)" in code
+    return code.replace("(artifact, model: model)", f"(artifact, model: model, {choice})")
+
+
 @pytest.fixture(scope="module")
 def programs(
     built: Built, artifacts: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
@@ -185,6 +192,8 @@ def programs(
         place = commands.replace(" Listen/", f" {listen}/")
         subprocess.run(["sh", "-euc", place], cwd=artifacts[kind], check=True)
         code = documents.readme_code(readme)
+        if kind == "stateful":
+            code["listen"] = with_hot_words(readme, code["listen"])
         assert len([line for line in code["listen"].splitlines() if line.strip()]) < 40
         program = listen / "Sources" / name
         program.mkdir(exist_ok=True)
@@ -193,7 +202,11 @@ def programs(
     (listen / "Sources" / "Dictate" / "Model").symlink_to(listen / "Sources" / "Listen" / "Model")
     readme = (artifacts["explicit"] / "README.md").read_text()
     code = documents.readme_code(readme)
-    scored = documents.readme_code((artifacts["stateful"] / "README.md").read_text())
+    readme_of_scored = (artifacts["stateful"] / "README.md").read_text()
+    scored = {
+        name: with_hot_words(readme_of_scored, block) if name in ("fetch", "replay") else block
+        for name, block in documents.readme_code(readme_of_scored).items()
+    }
     fetch = scored["fetch"] + FETCH
     assert len([line for line in fetch.splitlines() if line.strip()]) < 40
     # A pass with each set of units, for a short test.

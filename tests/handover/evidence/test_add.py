@@ -182,7 +182,7 @@ FALSE: dict[str, tuple[Change, str]] = {
         r"does not load on",
     ),
     "a future run": (_set("measured", "2999-01-01T00:00:00+00:00"), "which is in the future"),
-    "another package": (_set("artifact.package_sha256", "1" * 64), "it is of another package than"),
+    "another package": (_set("artifact.package_sha256", "1" * 64), "it is of the package of"),
     "another artifact": (_set("artifact.version", "2.0.0+123456789abc"), "it is of .*, not of"),
     "another function": (_set("artifact.function", "other"), "has no function 'other'"),
     "an unknown key": (lambda d: d.update(verdict="fast"), "breaks its format at verdict"),

@@ -90,7 +90,7 @@ def test_the_default_recipe_is_reported_as_blocked(forms) -> None:
     assert fit.paths("main", "blocked") >= {"lstm", "SequenceMask_Range"}
     (line,) = remarks(fit)
     assert "model=dynamic_to_static" in line
-    assert "bounded at run time (R04), range input (R05)" in line
+    assert "R04 (bounded at run time), R05 (range input)" in line
     fixed = fit_of_artifact(forms["fixed"].folder, forms["fixed"].manifest)
     assert summary(fixed) == "blocked R01 R03, contested R12"
     assert remarks(fixed) == []
@@ -162,11 +162,11 @@ def test_advice_for_a_neural_network_has_no_keys_of_programs(forms) -> None:
 
 def test_sizes_of_deepspeech_are_advised_for_deepspeech_only(forms) -> None:
     package = fit_of(read_package(forms["range"].package))
-    assert "n_steps=16,64,150: this package" in remarks(package)[0]
+    assert "n_steps=16,64,150: rules" in remarks(package)[0]
     choices = [choice for _, choice in advice(package, "mlprogram", None)]
     assert "model=dynamic_to_static" in choices
     assert not any("n_steps" in choice for choice in choices)
-    assert "prefer fixed sizes, model=static: this package" in remarks(package, "model=static")[0]
+    assert "prefer fixed sizes, model=static: rules" in remarks(package, "model=static")[0]
 
 
 def test_the_command_prints_findings_and_advice(forms) -> None:

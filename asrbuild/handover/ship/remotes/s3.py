@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -288,7 +289,10 @@ class S3:
             raise
         except Exception as error:
             first = str(error).partition("Debug source:")[0]
-            text = " ".join(first.split()) or type(error).__name__
+            # The server's own sentence, without the XML and the request around it.
+            stated = re.search(r"<Code>(.*?)</Code>.*?<Message>(.*?)</Message>", first, re.DOTALL)
+            said = f"{stated[2].rstrip('.')} ({stated[1]})" if stated else first
+            text = " ".join(said.split()) or type(error).__name__
             if "timed out" in text or "TimedOut" in text:
                 raise Refused(
                     Refusal.TOO_SLOW, f"the store was too slow while {doing}", file=self.address
