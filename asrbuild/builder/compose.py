@@ -14,7 +14,7 @@ from asrbuild.base.choices import conf_dir
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.builder.config_folders import check_files_of_hydra, require_folder
 from asrbuild.builder.explain import explain, unknown_key
-from asrbuild.builder.overrides import check_flags, flags_first, quoted, readable
+from asrbuild.builder.overrides import check_flags, flags_first, is_plain, parsed, quoted, readable
 from asrbuild.builder.recipe import Recipe, recipe_keys, with_own_layers
 from asrbuild.builder.record import publishable
 from asrbuild.coreml.choices import SAME_TARGETS
@@ -200,25 +200,52 @@ def swept_in_config(argv: list[str]) -> bool:
     Raises:
         AsrbuildError: the config does not compose.
     """
+    from hydra.types import RunMode
+
+    settings = _hydra_settings(argv)
+    return bool(settings is not None and settings.mode == RunMode.MULTIRUN)
+
+
+def sweep_of(argv: list[str], config_dir: str | None = None) -> list[str] | None:
+    """The overrides of a sweep, after those that the configuration sweeps; None for one build.
+
+    Raises:
+        AsrbuildError: the config does not compose.
+    """
+    from hydra.types import RunMode
+
+    overrides = [each for each in argv if each not in ("-m", "--multirun")]
+    asked = len(overrides) < len(argv)
+    if config_dir is None and is_plain(overrides):
+        return overrides if asked else None
+    folder = [] if config_dir is None else ["--config-dir", config_dir]
+    many = [each for each in overrides if (read := parsed(each)) and read.is_sweep_override()]
+    settings = _hydra_settings([*(each for each in overrides if each not in many), *folder])
+    if settings is None or not (asked or settings.mode == RunMode.MULTIRUN):
+        return None
+    swept = settings.sweeper.get("params") or {}
+    return [*(f"{key}={values}" for key, values in swept.items()), *overrides]
+
+
+def _hydra_settings(argv: list[str]) -> Any:
+    """Hydra's own settings of a command line; None if it only prints them."""
     from hydra import compose, initialize_config_dir
     from hydra._internal.utils import get_args_parser
-    from hydra.types import RunMode
 
     register_schema()
     check_flags(given := flags_first(argv))
     asked = get_args_parser().parse_args(given)
     overrides = list(asked.overrides)
     if asked.cfg or asked.info or asked.hydra_help:
-        return False
+        return None
     if asked.config_dir is not None:
         folder = quoted(f"file://{Path(asked.config_dir).resolve()}")
         overrides.append(f"hydra.searchpath=[{folder}]")
     try:
         with initialize_config_dir(str(conf_dir()), version_base="1.3", job_name="asrbuild"):
-            settings = compose(CONFIG_NAME, overrides=overrides, return_hydra_config=True).hydra
+            return compose(CONFIG_NAME, overrides=overrides, return_hydra_config=True).hydra
     except Exception as error:
         raise explain(error, argv) from error
-    return bool(settings.mode == RunMode.MULTIRUN)
 
 
 def jobs_of(overrides: list[str]) -> list[list[str]]:

@@ -52,6 +52,12 @@ def explain(error: BaseException, overrides: Sequence[str]) -> AsrbuildError:
                 link, InterpolationResolutionError
             ):
                 return _wrong_type(str(key), link.value, overrides)
+            case ValidationError() if str(key).startswith("hydra."):
+                return AsrbuildError(
+                    f"{key} has the wrong type: {str(link.msg).splitlines()[0]}",
+                    key=key,
+                    fix="`asrbuild … --cfg hydra` prints its present value",
+                )
     for override in overrides:
         name = override.partition("=")[0].lstrip("+~")
         if (section := _null_section(name)) is not None:
@@ -100,7 +106,7 @@ def _unreadable(override: str, overrides: Sequence[str]) -> AsrbuildError:
         if before and "=" in before[-1] and override not in _keys():
             fix = (
                 f"write several values without spaces: {before[-1]},{override}"
-                if {"-m", "--multirun"} & set(overrides)
+                if {"-m", "--multirun"} & set(overrides) or before[-1].endswith(",")
                 else f"a value with a space requires quotes: '{before[-1]} {override}'"
             )
         return AsrbuildError(f"{override} is not an override", fix=fix)

@@ -168,6 +168,29 @@ def _decoder(recipe: Recipe) -> Iterator[AsrbuildError]:
     yield from ()
 
 
+#: The figures of a build that ``tune.returns`` can name.
+_RETURNED = (
+    *("wer", "set_wer", "package_bytes", "bytes", "seconds"),
+    *("argmax_agreement", "kl_divergence", "max_abs_error", "psnr_db"),
+)
+
+
+def _returns(recipe: Recipe) -> Iterator[AsrbuildError]:
+    for name in recipe.tune.returns:
+        if name not in _RETURNED:
+            yield AsrbuildError(
+                f"tune.returns has {name}, which is no figure of a build",
+                key="tune.returns",
+                fix=f"choose of {', '.join(_RETURNED)}",
+            )
+    if "set_wer" in recipe.tune.returns and recipe.verify.evaluation is None:
+        yield AsrbuildError(
+            "tune.returns has set_wer, which requires a data set",
+            key="verify.evaluation",
+            fix="give one, verify.evaluation=dev.csv, or return wer",
+        )
+
+
 def _tune(recipe: Recipe) -> Iterator[AsrbuildError]:
     tune = recipe.tune
     if tune.target == "none":
@@ -248,7 +271,7 @@ def _coreai(recipe: Recipe) -> Iterator[AsrbuildError]:
 
 _KEY_RULES: tuple[Callable[[Recipe], Iterator[AsrbuildError]], ...] = (
     *(_choices, _names, _finite, _sizes, _network, _source, _steps, _decoder),
-    *(_tune, _verify, _witness, _coreai),
+    *(_returns, _tune, _verify, _witness, _coreai),
 )
 
 

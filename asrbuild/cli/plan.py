@@ -27,21 +27,22 @@ def plan(
 ) -> None:
     """Show which stages a build would run, and the reasons, without running any.
 
-    With -m, the jobs of a sweep: what each runs, and what it shares with a job before it.
+    With -m, or if the configuration sweeps, the jobs: what each runs, and what it shares with a job
+    before it.
 
     Examples:
         asrbuild plan model=static coreml.precision=fp32
         asrbuild plan -m model=static,dynamic coreml.compress=none,int8
     """
+    from asrbuild.builder.compose import sweep_of
+    from asrbuild.builder.config_folders import check_folders
     from asrbuild.builder.plan import titles
 
-    given = list(overrides or ())
-    if {"-m", "--multirun"} & set(given):
-        _plan_jobs(
-            [each for each in given if each not in ("-m", "--multirun")], config_dir, as_json
-        )
+    given = check_folders(list(overrides or ()))
+    if (swept := sweep_of(given, config_dir)) is not None:
+        _plan_jobs(swept, config_dir, as_json)
         return
-    planned = _plan(overrides, config_dir)
+    planned = _plan(given, config_dir)
     recipe, there = planned.recipe, planned.published
     doing = titles(recipe)
     rows: list[dict[str, Any]] = [
@@ -113,7 +114,12 @@ def _plan_jobs(overrides: list[str], config_dir: str | None, as_json: bool) -> N
         terminal.say_json(rows)
         return
     table = folding(
-        f"{len(rows)} jobs", "job", *varied, "name", "would run", "shared with a job before"
+        f"{len(rows)} job{'s'[: len(rows) != 1]}",
+        "job",
+        *varied,
+        "name",
+        "would run",
+        "shared with a job before",
     )
     for row in rows:
         runs = "nothing: it is published" if row["published"] else ", ".join(row["run"])

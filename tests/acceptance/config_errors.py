@@ -157,6 +157,15 @@ CONFIG_ERRORS = [
         "coreml.outputs=[logits is not an override\n  key: coreml.outputs\n  fix: close every",
     ),
     (["-m", "n_steps=16,x"], "n_steps=x has the wrong type\n  key: n_steps\n"),
+    (
+        ["tune.returns=[werr]"],
+        "tune.returns has werr, which is no figure of a build\n  key: tune.returns\n  fix: choose",
+    ),
+    (["tune.returns=[set_wer]"], "set_wer, which requires a data set\n  key: verify.evaluation\n"),
+    (
+        ["-m", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=x"],
+        "hydra.sweeper.n_trials has the wrong type: Value 'x'",
+    ),
     (["path=x.pb"], "unknown key path\n  key: path\n  fix: did you mean source.path?"),
     (
         ["source.checkpoint_dri=x"],

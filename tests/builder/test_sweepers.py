@@ -230,6 +230,24 @@ def test_the_plan_of_a_sweep_shows_the_swept_keys(
         "shared with a job before",
     ]
     assert [row.split("\t")[:3] for row in rows] == [["0", "16", "one"], ["1", "32", "one"]]
+    # An experiment that sweeps is planned as it is built.
+    assert dispatch(["plan", "experiment=device_sizes", "name=one"]) == 0
+    title, headings, *rows = capsys.readouterr().out.splitlines()
+    assert title == "3 jobs"
+    assert [row.split("\t")[1] for row in rows] == ["16", "64", "150"]
+    folder = tmp_path / "own" / "experiment"
+    folder.mkdir(parents=True)
+    (folder / "sizes.yaml").write_text(
+        "# @package _global_\nhydra:\n  mode: MULTIRUN\n  sweeper: {params: {n_steps: '8,9'}}\n"
+    )
+    monkeypatch.setenv("ASRBUILD_TRUST_CONFIG", "")  # set by the flag; unset again after the test
+    own = ["--config-dir", "own", "--trust-config", "experiment=sizes", "coreml.compress=none,int8"]
+    assert dispatch(["plan", "-m", *own]) == 0
+    title, headings, *rows = capsys.readouterr().out.splitlines()
+    assert headings.split("\t")[1:3] == ["n_steps", "coreml.compress"]
+    assert [row.split("\t")[1:3] for row in rows] == [
+        [steps, compress] for steps in ("8", "9") for compress in ("none", "int8")
+    ]
 
 
 def test_the_plan_of_a_sweep_names_shared_stages(tmp_path: Path) -> None:

@@ -104,6 +104,11 @@ def swept_columns(jobs: Sequence[JobRecord]) -> list[Column]:
     ]
 
 
+def _whole(text: str) -> str:
+    """A value as text; a whole number without the ``.0`` of a float."""
+    return text.removesuffix(".0") if _is_number(text) else text
+
+
 def _is_number(text: str) -> bool:
     try:
         return math.isfinite(float(text))
@@ -185,7 +190,7 @@ def _lines(table: Table) -> list[list[str]]:
     for entry in table.entries:
         row: Row = entry.about
         name, _, version = row.name.partition("/")
-        values = [cell.value for cell in table.cells[entry.number]]
+        values = [_whole(cell.value) for cell in table.cells[entry.number]]
         about = [str(row.number), name, version, row.status]
         lines.append([*about, *values, row.overrides, row.error])
     return lines
