@@ -1,16 +1,12 @@
 """Converts with ``coremltools.convert``, in a process that imports the model's runtime.
 
-A module that converts has a function that loads its model, and ends in :func:`serve_job`.
+A module that converts has a function that loads its model, and ends in :func:`serve`.
 coremltools makes a program of the network alone; its operations are then written into a package
 like those of any other architecture, so that every setting of a recipe works here as well.
 """
 
 from __future__ import annotations
 
-import json
-import signal
-import sys
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,11 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from asrbuild.architectures.deepspeech.from_graph import decoded_request, encoded_request
+from asrbuild.architectures.conversion_job import run_job, serve_job
 from asrbuild.architectures.onnx.inside import package_signature, settings_inside
 from asrbuild.architectures.onnx.section import OnnxConfig, check_steps, signature_of, tensor_names
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.base.processes import run
 from asrbuild.coreml.compression import Layers
 from asrbuild.coreml.convert import Body, write_model
 from asrbuild.coreml.inlining import inlined
@@ -65,41 +60,21 @@ def convert_in_process(
         package.
     """
     check_steps(package_signature(config), request)
-    with tempfile.TemporaryDirectory() as scratch:
-        job, outcome = Path(scratch, "job.json"), Path(scratch, "outcome.json")
-        job.write_text(
-            json.dumps(
-                {
-                    "file": str(file),
-                    "destination": str(destination.absolute()),
-                    "config": asdict(config),
-                    "request": encoded_request(request),
-                    "outcome": str(outcome),
-                }
-            )
-        )
-        code, lines = run(module, str(job))
-        error = json.loads(outcome.read_text("utf-8")) if outcome.exists() else None
-    if error:
-        raise AsrbuildError(error.pop("message"), **error)
+    given = {"file": str(file), "config": asdict(config)}
+    code, line = run_job(module, request, destination, **given)
     if code:
         raise AsrbuildError(
-            f"coremltools cannot convert {what}: {lines[-1]}", key="source.path", file=file, fix=fix
+            f"coremltools cannot convert {what}: {line}", key="source.path", file=file, fix=fix
         )
 
 
-def serve_job(job: str, load: Callable[[Path], Loaded]) -> None:
+def serve(job: str, load: Callable[[Path], Loaded]) -> None:
     """Runs a job in this process, which imports the model's runtime."""
-    # Ctrl-C ends it at once: a runtime that is being imported could swallow a KeyboardInterrupt.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    values = json.loads(Path(job).read_text("utf-8"))
-    request, config = decoded_request(values["request"]), OnnxConfig(**values["config"])
-    try:
-        _convert(load(Path(values["file"])), config, request, Path(values["destination"]))
-    except AsrbuildError as error:
-        fields = {"message": error.message, "key": error.key, "file": error.file, "fix": error.fix}
-        Path(values["outcome"]).write_text(json.dumps(fields), encoding="utf-8")
-        sys.exit(1)
+
+    def convert(given: Mapping[str, Any], request: ConversionRequest, destination: Path) -> None:
+        _convert(load(Path(given["file"])), OnnxConfig(**given["config"]), request, destination)
+
+    serve_job(job, convert)
 
 
 def _convert(

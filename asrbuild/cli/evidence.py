@@ -26,10 +26,6 @@ from asrbuild.cli.options import (
 if TYPE_CHECKING:
     from asrbuild.handover.evidence.kept import Kept, Unusable
 
-EvidenceArgument = Annotated[
-    str, typer.Argument(help="A digest of `asrbuild evidence ls`, or its start.")
-]
-
 
 def kit(
     artifact: OpenedArgument,

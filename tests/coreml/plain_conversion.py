@@ -87,13 +87,14 @@ def plain(graph: str, request: dict, out: str) -> None:
 
 
 def ours(graph: str, request: dict, out: str) -> None:
+    from asrbuild.architectures.conversion_job import decoded_request
     from asrbuild.architectures.deepspeech import from_graph
     from asrbuild.coreml.speedups import placeholders as standins
 
     standins.MIN_ELEMENTS = 100
     from_graph.StandIns = None  # a second conversion with the real weights would need it
     plain = {key: value for key, value in request.items() if key != "hidden"}
-    from_graph.convert_here(Path(graph), from_graph.decoded_request(plain), Path(out))
+    from_graph.convert_here(Path(graph), decoded_request(plain), Path(out))
 
 
 def refused(graph: str, request: dict, out: str) -> None:

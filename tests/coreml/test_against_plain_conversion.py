@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from asrbuild.architectures.conversion_job import encoded_request
 from asrbuild.architectures.deepspeech.export import write_frozen_graph
 from asrbuild.architectures.deepspeech.flags import ExportFlags
-from asrbuild.architectures.deepspeech.from_graph import convert_graph, encoded_request
+from asrbuild.architectures.deepspeech.from_graph import convert_graph
 from asrbuild.architectures.deepspeech.from_weights import convert_weights
 from asrbuild.architectures.deepspeech.network import AcousticWeights, random_weights
 from asrbuild.base.errors import AsrbuildError

@@ -2,24 +2,22 @@
 
 It runs in a process of its own, because it imports TensorFlow: the caller's process stays small,
 and its coremltools has no TensorFlow. That process is ``python -m
-asrbuild.architectures.deepspeech.from_graph request.json``.
+asrbuild.architectures.deepspeech.from_graph job.json``.
 """
 
 from __future__ import annotations
 
 import gc
-import json
 import os
-import signal
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from asrbuild.architectures.conversion_job import run_job, serve_job
 from asrbuild.architectures.deepspeech.signature import (
     INPUT_NODE,
     LAYERS,
@@ -33,15 +31,12 @@ from asrbuild.base.array import Array
 from asrbuild.base.disk import full_disk_errors
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.kinds.recognition import recognise
-from asrbuild.base.processes import run
 from asrbuild.coreml.compress import add_compression
 from asrbuild.coreml.convert import flexible
 from asrbuild.coreml.package import write_neuralnetwork, write_package
 from asrbuild.coreml.request import (
     ConversionRequest,
-    EnumeratedSteps,
     FixedSteps,
-    RangeSteps,
     Steps,
     specification_version,
 )
@@ -55,7 +50,6 @@ from asrbuild.coreml.speedups.placeholders import (
     stand_in,
 )
 
-_STEPS = {"fixed": FixedSteps, "range": RangeSteps, "enumerated": EnumeratedSteps}
 _DT_INT32 = 3
 _RECURRENT_OPS = ("BlockLSTM", "BlockLSTMV2", "LSTMBlockCell")
 
@@ -69,27 +63,13 @@ def convert_graph(graph_path: Path, request: ConversionRequest, destination: Pat
     check_layers(request)
     check_supported(request)
     _check_operations(graph_path, request)
-    with tempfile.TemporaryDirectory() as scratch:
-        job, outcome = Path(scratch) / "request.json", Path(scratch) / "outcome.json"
-        job.write_text(
-            json.dumps(
-                {
-                    "graph": str(graph_path.absolute()),
-                    "destination": str(destination.absolute()),
-                    "request": encoded_request(request),
-                    "outcome": str(outcome),
-                }
-            )
-        )
-        code, lines = run("asrbuild.architectures.deepspeech.from_graph", str(job))
-        error = json.loads(outcome.read_text()) if outcome.exists() else None
-    if error:
-        raise AsrbuildError(error.pop("message"), **error)
+    module = "asrbuild.architectures.deepspeech.from_graph"
+    code, line = run_job(module, request, destination, graph=str(graph_path.absolute()))
     if code:
         raise AsrbuildError(
-            f"the conversion process ended with code {code}: {lines[-1]}",
+            f"the conversion process ended with code {code}: {line}",
             file=graph_path,
-        ) from RuntimeError(lines[-1])
+        ) from RuntimeError(line)
 
 
 def _outputs(request: ConversionRequest) -> tuple[str, ...]:
@@ -358,46 +338,10 @@ def _node_name(tensor: str) -> str:
     return tensor.lstrip("^").split(":")[0]
 
 
-def encoded_request(request: ConversionRequest) -> dict[str, Any]:
-    """A request as JSON."""
-    functions = {name: _encoded_steps(steps) for name, steps in request.functions.items()}
-    return asdict(request) | {"steps": _encoded_steps(request.steps), "functions": functions}
-
-
-def decoded_request(plain: dict[str, Any]) -> ConversionRequest:
-    """The request of :func:`encoded_request`."""
-    functions = {name: _decoded_steps(steps) for name, steps in plain["functions"].items()}
-    lists = {key: tuple(plain[key]) for key in ("outputs", "fp32") if isinstance(plain[key], list)}
-    steps = {"steps": _decoded_steps(plain["steps"]), "functions": functions}
-    return ConversionRequest(**(plain | steps | lists))
-
-
-def _encoded_steps(steps: Steps) -> dict[str, Any]:
-    kind = next(name for name, kind in _STEPS.items() if isinstance(steps, kind))
-    return {"kind": kind} | asdict(steps)
-
-
-def _decoded_steps(plain: Mapping[str, Any]) -> Any:
-    given = {name: value for name, value in plain.items() if name != "kind"}
-    if "sizes" in given:
-        given["sizes"] = tuple(given["sizes"])
-    return _STEPS[plain["kind"]](**given)
-
-
-def main(job_path: str) -> int:
-    """Runs one job; writes an ``AsrbuildError`` to the job's ``outcome`` file."""
-    # Ctrl-C ends it at once: TensorFlow's import would swallow a KeyboardInterrupt.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    job = json.loads(Path(job_path).read_text())
+def _serve(job: Mapping[str, Any], request: ConversionRequest, destination: Path) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    try:
-        convert_here(Path(job["graph"]), decoded_request(job["request"]), Path(job["destination"]))
-    except AsrbuildError as error:
-        fields = {"message": error.message, "key": error.key, "file": error.file, "fix": error.fix}
-        Path(job["outcome"]).write_text(json.dumps(fields))
-        return 1
-    return 0
+    convert_here(Path(job["graph"]), request, destination)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    serve_job(sys.argv[1], _serve)

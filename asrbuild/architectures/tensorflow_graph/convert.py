@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from asrbuild.architectures.onnx.section import OnnxConfig
-from asrbuild.architectures.through_coremltools import Loaded, convert_in_process, serve_job
+from asrbuild.architectures.through_coremltools import Loaded, convert_in_process, serve
 from asrbuild.coreml.request import ConversionRequest
 
 
@@ -61,4 +61,4 @@ def _divide_by_zero_as_tensorflow() -> None:
 
 
 if __name__ == "__main__":
-    serve_job(sys.argv[1], _load)
+    serve(sys.argv[1], _load)

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from asrbuild.architectures.onnx.section import OnnxConfig
-from asrbuild.architectures.through_coremltools import Loaded, convert_in_process, serve_job
+from asrbuild.architectures.through_coremltools import Loaded, convert_in_process, serve
 from asrbuild.architectures.torch_export.program import describe, is_exported, load_program
 from asrbuild.coreml.request import ConversionRequest
 
@@ -44,4 +44,4 @@ def _load(file: Path) -> Loaded:
 
 
 if __name__ == "__main__":
-    serve_job(sys.argv[1], _load)
+    serve(sys.argv[1], _load)

@@ -402,7 +402,6 @@ RULES: tuple[UnitRule, ...] = (
         names_operation=eligible,
     ),
 )
-BY_ID = {rule.id: rule for rule in RULES}
 
 
 def as_dict(rule: UnitRule) -> dict[str, Any]:

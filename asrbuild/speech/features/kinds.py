@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -23,8 +23,6 @@ from asrbuild.speech.features.log_mel import (
 )
 from asrbuild.speech.frames import Framing
 from asrbuild.speech.mfcc import FeatureSettings, FeatureStream, features
-
-FeatureKind = Literal["mfcc_tf", "log_mel_whisper", "log_mel_nemo", "fbank_kaldi", "none"]
 
 
 @dataclass(frozen=True)

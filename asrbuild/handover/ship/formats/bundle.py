@@ -47,12 +47,6 @@ def write_bundle(artifact: Path, target: Path, signer: AnySigner) -> Header:
     return header
 
 
-def _read_header(stream: BinaryIO, size: int, path: Path) -> Header:
-    header = parse_header(read_raw_header(stream, path))
-    check_size(size, header.raw, header.total, path)
-    return header
-
-
 def check_bundle(path: Path, trust: Trust) -> OpenedBundle:
     """Proves a bundle without unpacking it: its shape, signature and every digest.
 
@@ -64,7 +58,8 @@ def check_bundle(path: Path, trust: Trust) -> OpenedBundle:
 
 
 def _check(stream: BinaryIO, size: int, path: Path, trust: Trust) -> OpenedBundle:
-    header = _read_header(stream, size, path)
+    header = parse_header(read_raw_header(stream, path))
+    check_size(size, header.raw, header.total, path)
     key = check_header(header, trust)
     for file in header.files:
         copy_content(stream, file, lambda _: None)
