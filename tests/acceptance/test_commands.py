@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
@@ -19,6 +17,7 @@ from asrbuild.builder.plan import plan
 from asrbuild.builder.sources import settle
 from tests.acceptance.conftest import Workshop, run_asrbuild, run_here
 from tests.forging import agree
+from tests.imports import run_command
 from tests.paths import DEMO, SAMPLE_TEXT
 
 
@@ -27,16 +26,9 @@ def test_transcribe_requires_only_the_artifact(
     workshop: Workshop, model: str, tmp_path: Path
 ) -> None:
     artifact = workshop.artifact(model, "mlprogram")
-    code = (
-        "import sys; from asrbuild.cli.main import dispatch\n"
-        f"code = dispatch(['transcribe', {str(artifact)!r}, {str(DEMO / 'sample.wav')!r}])\n"
-        "print(code, [n for n in ('tensorflow', 'coremltools') if n in sys.modules])"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
-    assert SAMPLE_TEXT in done.stdout
-    assert done.stdout.splitlines()[-1] == "0 []"
+    text, modules = run_command("transcribe", artifact, DEMO / "sample.wav", cwd=tmp_path)
+    assert SAMPLE_TEXT in text
+    assert not modules & {"tensorflow", "coremltools"}
 
 
 def test_ls_and_show(workshop: Workshop) -> None:
@@ -231,18 +223,10 @@ def test_report_fails_if_the_proof_of_the_artifact_fails(
 
 
 def test_help_imports_no_heavy_library_and_names_every_command(tmp_path: Path) -> None:
-    code = (
-        "import sys; from asrbuild.cli.main import dispatch\n"
-        "dispatch(['--help'])\n"
-        "heavy = ('tensorflow', 'coremltools', 'numpy', 'hydra')\n"
-        "print([n for n in heavy if n in sys.modules])"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
+    text, modules = run_command("--help", cwd=tmp_path)
     for command in ("build", "plan", "transcribe", "verify", "inspect", "ls", "show", "doctor"):
-        assert command in done.stdout
-    assert done.stdout.splitlines()[-1] == "[]"
+        assert command in text
+    assert not modules & {"tensorflow", "coremltools", "numpy", "hydra"}
 
 
 def test_doctor_finds_no_fault_on_this_machine(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from asrbuild.coreml.request import (
 from tests import command
 from tests.coreml.dataflow import read_spec
 from tests.coreml.packages import package_of
+from tests.imports import run_command, run_python
 from tests.paths import ROOT
 
 WEIGHTS = random_weights(16, seed=1)
@@ -231,21 +232,16 @@ def test_inspect_refuses_files_that_are_not_models(
 def test_inspect_needs_neither_coremltools_nor_tensorflow(tmp_path: Path) -> None:
     path = tmp_path / "m.mlpackage"
     convert_weights(WEIGHTS, DESCRIBED, path)
-    code = (
-        "import sys; from pathlib import Path; from asrbuild.coreml.inspect import inspect_model; "
-        f"inspect_model(Path({str(path)!r})); "
-        "print(*sorted({'coremltools', 'tensorflow'} & set(sys.modules)))"
-    )
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert ran.stdout.strip() == ""
+    _, modules = run_command("inspect", "model", path)
+    assert not modules & {"coremltools", "tensorflow"}
 
 
 def test_conversion_does_not_import_tensorflow_but_leaves_it_importable(tmp_path: Path) -> None:
     code = (
-        "import sys, importlib.util; from pathlib import Path\n"
+        "import importlib.util, sys; from pathlib import Path\n"
         "from tests.coreml.test_package import *\n"
-        f"convert_weights(WEIGHTS, DESCRIBED, Path({str(tmp_path / 'm.mlpackage')!r}))\n"
-        "assert 'tensorflow' not in sys.modules\n"
-        "assert importlib.util.find_spec('tensorflow') is not None\n"
+        "package_of(Path(sys.argv[1]), WEIGHTS, DESCRIBED)\n"
+        "assert importlib.util.find_spec('tensorflow') is not None"
     )
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+    _, modules = run_python(code, tmp_path, cwd=ROOT)
+    assert "tensorflow" not in modules

@@ -19,6 +19,7 @@ from asrbuild.architectures.tensorflow.outputs import check_outputs, placeholder
 from asrbuild.architectures.tensorflow.proto import Graph, Node, constant
 from asrbuild.base.errors import AsrbuildError
 from tests.command import output, values
+from tests.imports import run_command
 
 
 def test_the_summary_shows_nodes_weights_and_metadata(export):
@@ -60,12 +61,8 @@ def test_the_command_prints_a_table_or_json(export):
 
 
 def test_command_imports_no_tensorflow(export):
-    script = (
-        "import sys; from asrbuild.architectures.tensorflow.inspect import inspect_graph;"
-        f"inspect_graph({str(export(16))!r});"
-        "assert not {'tensorflow', 'coremltools', 'google.protobuf'} & set(sys.modules)"
-    )
-    subprocess.run([sys.executable, "-c", script], check=True)
+    _, modules = run_command("inspect", "graph", export(16))
+    assert not modules & {"tensorflow", "coremltools", "google.protobuf"}
 
 
 def test_damaged_metadata_is_refused():

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asrbuild.artifact.layout import SWIFT_KIT
+from asrbuild.artifact.layout import CONFORMANCE_KIT, SWIFT_KIT
 from asrbuild.artifact.reading import read_manifest
 from asrbuild.handover.app.checking import Check, check_kit
 from asrbuild.handover.app.kit import TEMPLATES, write_folder
@@ -146,3 +146,10 @@ def asrkit(built: Built, *words: object, **env: str) -> subprocess.CompletedProc
     return subprocess.run(
         list(map(str, command)), capture_output=True, text=True, check=False, env=os.environ | env
     )
+
+
+def check_results(artifact: Path, results: Path) -> None:
+    """Asserts that the checker of the artifact's conformance kit accepts results."""
+    command = [sys.executable, artifact / CONFORMANCE_KIT / "check.py", results]
+    checked = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout

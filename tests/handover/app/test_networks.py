@@ -7,7 +7,6 @@ pieces, phonemes and classes give the words of Python.
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from asrbuild.handover.app.kit import write_folder
 from asrbuild.handover.ship.signing.keys import new_key
 from asrbuild.speech.audio import read_audio
 from tests.handover.app.evidence import check_evidence, check_report
-from tests.handover.app.package import OF_NETWORK, Built, asrkit, needs_swift
+from tests.handover.app.package import OF_NETWORK, Built, asrkit, check_results, needs_swift
 from tests.handover.app.stand_in import serving
 from tests.paths import DEMO
 
@@ -72,11 +71,7 @@ def test_swift_gives_the_transcripts_of_python(
         times = (word["start_s"], word["end_s"])
         assert times == pytest.approx((wanted.start_s, wanted.end_s), abs=1e-6)
     assert found["calls"]["calls"] == len([x for x in asked if x["ask"] == "predict"])
-    checker = artifact / "conformance" / "check.py"
-    checked = subprocess.run(
-        [sys.executable, checker, results], capture_output=True, text=True, check=False
-    )
-    assert checked.returncode == 0, checked.stdout
+    check_results(artifact, results)
     if key and sys.platform != "darwin":
         check_evidence(results / "evidence.json", artifact, signer)
         if name == "streaming":
