@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from asrbuild.base import terminal
@@ -50,6 +50,15 @@ def bare(title: str, *headings: str, right: Collection[str] = ()) -> Table:
     )
     _add_columns(table, headings, right)
     return table
+
+
+def show_rows(title: str, headings: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
+    """Prints rows as a :func:`folding` table; nothing if there are none."""
+    table = folding(title, *headings)
+    for row in rows:
+        table.add_row(*map(str, row))
+    if table.row_count:
+        show(table)
 
 
 def show(table: Table) -> None:

@@ -12,7 +12,7 @@ import typer
 
 from asrbuild.base import terminal
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.base.tables import folding, show
+from asrbuild.base.tables import show_rows
 from asrbuild.cli.options import (
     ExpiresOption,
     JsonOption,
@@ -180,10 +180,8 @@ def history(
     if as_json:
         terminal.say_json([_as_json(record) for record in records])
         return
-    table = folding("", "record", "version", "why", "when", "expires", "signed by")
-    for r in records:
-        table.add_row(str(r.counter), r.version, _why(r), r.time, r.expires or "", r.signer)
-    show(table)
+    rows = ((r.counter, r.version, _why(r), r.time, r.expires or "", r.signer) for r in records)
+    show_rows("", ("record", "version", "why", "when", "expires", "signed by"), rows)
 
 
 def _as_json(record: Record) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import typer
 
 from asrbuild.base import terminal
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.base.tables import folding, show
+from asrbuild.base.tables import show_rows
 from asrbuild.cli.options import JsonOption
 
 if TYPE_CHECKING:
@@ -102,30 +102,17 @@ def _print_tables(summary: OnnxSummary) -> None:
         f"{summary.path}: {summary.nbytes:,} bytes, op set {summary.opset}, weights: "
         f"{stored or 'none'}"
     )
-    table = folding("Inputs", "name", "type", "shape", "seems to be")
+    inputs = []
     for tensor in summary.inputs:
         role = summary.roles.get(tensor.name, "")
-        fed = summary.states.get(tensor.name)
-        table.add_row(
-            tensor.name,
-            tensor.dtype,
-            _shape(tensor.shape),
-            f"{role}, fed by {fed}" if fed else role,
-        )
-    show(table)
-    table = folding("Outputs", "name", "type", "shape")
-    for tensor in summary.outputs:
-        table.add_row(tensor.name, tensor.dtype, _shape(tensor.shape))
-    show(table)
-    if summary.unconvertible:
-        table = folding("No Core ML form", "node")
-        for message in summary.unconvertible:
-            table.add_row(message)
-        show(table)
-    table = folding("Operations", "operation", "count")
-    for op, count in summary.ops.items():
-        table.add_row(op, str(count))
-    show(table)
+        if fed := summary.states.get(tensor.name):
+            role = f"{role}, fed by {fed}"
+        inputs.append((tensor.name, tensor.dtype, _shape(tensor.shape), role))
+    show_rows("Inputs", ("name", "type", "shape", "seems to be"), inputs)
+    outputs = ((tensor.name, tensor.dtype, _shape(tensor.shape)) for tensor in summary.outputs)
+    show_rows("Outputs", ("name", "type", "shape"), outputs)
+    show_rows("No Core ML form", ("node",), ((message,) for message in summary.unconvertible))
+    show_rows("Operations", ("operation", "count"), summary.ops.items())
 
 
 def _shape(shape: tuple[int | str | None, ...] | None) -> str:

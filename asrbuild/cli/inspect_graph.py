@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from asrbuild.base import terminal
-from asrbuild.base.tables import folding, show
+from asrbuild.base.tables import show_rows
 from asrbuild.cli.options import JsonOption
 
 if TYPE_CHECKING:
-    from asrbuild.architectures.tensorflow.inspect import GraphSummary
+    from asrbuild.architectures.tensorflow.inspect import GraphSummary, Metadata
 
 
 def inspect_graph(
@@ -61,39 +61,32 @@ def _print_tables(summary: GraphSummary) -> None:
             style="yellow",
         )
     for title, ports in (("Inputs", summary.inputs), ("Outputs", summary.outputs)):
-        table = folding(title, "name", "type", "shape", "operation")
-        for port in ports:
-            table.add_row(port.name, port.dtype, str(Shape(port.shape)), port.op)
-        show(table)
-    if summary.metadata:
-        table = folding("Metadata", "name", "value")
-        for item in summary.metadata:
-            value = item.value
-            if isinstance(value, list):
-                value = f"{len(value)} labels: " + " ".join(repr(label) for label in value)
-            table.add_row(item.name, f"{value} {item.unit or ''}".strip())
-        show(table)
-    if summary.functions:
-        table = folding("Functions", "name", "nodes")
-        for name, nodes in summary.functions.items():
-            table.add_row(name, str(nodes))
-        show(table)
+        rows = ((port.name, port.dtype, Shape(port.shape), port.op) for port in ports)
+        show_rows(title, ("name", "type", "shape", "operation"), rows)
+    show_rows("Metadata", ("name", "value"), map(_metadata, summary.metadata))
+    show_rows("Functions", ("name", "nodes"), summary.functions.items())
+    refused = (
+        (kind.op, kind.count, kind.node, ", ".join(kind.outputs)) for kind in summary.unconvertible
+    )
+    headings = ("operation", "count", "first node", "needed by")
+    show_rows("No Core ML form", headings, refused)
     if summary.unconvertible:
-        table = folding("No Core ML form", "operation", "count", "first node", "needed by")
-        for kind in summary.unconvertible:
-            table.add_row(kind.op, str(kind.count), kind.node, ", ".join(kind.outputs))
-        show(table)
-    if summary.unconvertible and summary.cuts:
-        from asrbuild.architectures.tensorflow.cutting import typed
+        show_rows("Cuts", ("tensor", "key"), map(_cut, summary.cuts))
+    show_rows("Operations", ("operation", "count"), summary.ops.items())
 
-        table = folding("Cuts", "tensor", "key")
-        for tensor in summary.cuts:
-            cut = f"source.config.cut=[{typed(tensor)}]"
-            pin = f"+source.config.pin={{{typed(tensor)}: 16000}}"
-            # A node's tensors after the first have a number, such as the sample rate of DecodeWav.
-            table.add_row(tensor, pin if ":" in tensor else cut)
-        show(table)
-    table = folding("Operations", "operation", "count")
-    for op, count in summary.ops.items():
-        table.add_row(op, str(count))
-    show(table)
+
+def _metadata(item: Metadata) -> tuple[str, str]:
+    value = item.value
+    if isinstance(value, list):
+        value = f"{len(value)} labels: " + " ".join(repr(label) for label in value)
+    return item.name, f"{value} {item.unit or ''}".strip()
+
+
+def _cut(tensor: str) -> tuple[str, str]:
+    """A tensor to cut the graph at, and its key."""
+    from asrbuild.architectures.tensorflow.cutting import typed
+
+    # A node's tensors after the first have a number, such as the sample rate of DecodeWav.
+    if ":" in tensor:
+        return tensor, f"+source.config.pin={{{typed(tensor)}: 16000}}"
+    return tensor, f"source.config.cut=[{typed(tensor)}]"

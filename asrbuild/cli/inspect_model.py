@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asrbuild.base import terminal
-from asrbuild.base.tables import folding, show
+from asrbuild.base.tables import folding, show, show_rows
 from asrbuild.cli.options import ArtifactsOption, JsonOption
 from asrbuild.cli.packages import PackageArgument, opened_package
 from asrbuild.coreml.choices import ASSET
@@ -61,22 +61,15 @@ def _show_asset(asset: Path, shown: str, as_json: bool) -> None:
         sep="\n",
     )
     for name, function in found["functions"].items():
-        table = folding(f"Function {name}", "", "name", "type")
-        for way, key in (("in", "inputs"), ("out", "outputs")):
-            for item, described in function[key]:
-                table.add_row(way, item, described)
-        for item, described in function["states"].items():
-            table.add_row("state", item, str(described))
-        show(table)
-    table = folding("Operations", "operation", "count")
-    for operation, count in found["ops"].items():
-        table.add_row(operation, str(count))
-    show(table)
+        rows = [
+            *(("in", *item) for item in function["inputs"]),
+            *(("out", *item) for item in function["outputs"]),
+            *(("state", *item) for item in function["states"].items()),
+        ]
+        show_rows(f"Function {name}", ("", "name", "type"), rows)
+    show_rows("Operations", ("operation", "count"), found["ops"].items())
     stated = {key: found[key] for key in ("author", "license", "description") if found[key]}
-    table = folding("Metadata", "name", "value")
-    for name, value in (stated | found["values"]).items():
-        table.add_row(name, str(value))
-    show(table)
+    show_rows("Metadata", ("name", "value"), (stated | found["values"]).items())
 
 
 def _print_tables(summary: ModelSummary) -> None:
@@ -111,19 +104,13 @@ def _print_model(summary: ModelSummary) -> None:
             console.print(f"\nFunction {function.name}{default}")
         _print_function(function)
     fields = {name: text for name, text in summary.metadata.items() if text}
-    if fields or summary.user_metadata:
-        table = folding("Metadata", "name", "value")
-        for name, text in (fields | summary.user_metadata).items():
-            table.add_row(name, text)
-        show(table)
+    show_rows("Metadata", ("name", "value"), (fields | summary.user_metadata).items())
 
 
 def _print_function(function: FunctionSummary) -> None:
     kinds = ("Inputs", function.inputs), ("Outputs", function.outputs), ("States", function.states)
     for title, features in kinds:
-        if not features:
-            continue
-        table = folding(title, "name", "type", "shape", "default")
+        rows = []
         for item in features:
             flexible = item.shapes is not None or any(low != high for low, high in item.axes or ())
             default = str(item.default) if flexible else ""
@@ -131,8 +118,8 @@ def _print_function(function: FunctionSummary) -> None:
                 default = f"{default} optional, {item.optional_value:g} if absent".strip()
             elif item.optional:
                 default = f"{default} optional".strip()
-            table.add_row(item.name, item.dtype, item.shape_text, default)
-        show(table)
+            rows.append((item.name, item.dtype, item.shape_text, default))
+        show_rows(title, ("name", "type", "shape", "default"), rows)
     if not function.ops:
         return
     table = folding("Operations", "operation", "count", "in loops")

@@ -12,7 +12,7 @@ import typer
 from asrbuild.base import terminal
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.kinds.recognition import similar_files
-from asrbuild.base.tables import folding, show
+from asrbuild.base.tables import show_rows
 from asrbuild.cli.options import ConfigDirOption, JsonOption
 
 
@@ -45,10 +45,8 @@ def inspect_source(
     if as_json:
         terminal.say_json({"facts": [asdict(f) for f in facts], "not_stated": missing})
         return
-    table = folding(str(file), "name", "value", "place", "file")
-    for fact in facts:
-        table.add_row(fact.name, shown(fact.value), fact.place, Path(fact.file).name)
-    show(table)
+    rows = ((fact.name, shown(fact.value), fact.place, Path(fact.file).name) for fact in facts)
+    show_rows(str(file), ("name", "value", "place", "file"), rows)
     if missing:
         terminal.say(f"not stated, so a build requires them as keys: {', '.join(missing)}")
 
