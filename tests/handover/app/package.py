@@ -138,14 +138,21 @@ def write_app(
     write_folder(folder, artifact, read_manifest(artifact), recordings)
 
 
-def asrkit(built: Built, *words: object, **env: str) -> subprocess.CompletedProcess[str]:
-    """The command line of the kit."""
+def run_program(
+    built: Built, package: Path, name: str, *words: object, **env: str
+) -> subprocess.CompletedProcess[str]:
+    """Runs a program of a compiled package."""
     # Words after the program's name are its arguments.
-    folders = ["--package-path", built.package, "--scratch-path", built.build]
-    command = ["swift", "run", *folders, "--skip-build", "asrkit", *words]
+    folders = ["--package-path", package, "--scratch-path", built.build]
+    command = ["swift", "run", *folders, "--skip-build", "--ignore-lock", name, *words]
     return subprocess.run(
         list(map(str, command)), capture_output=True, text=True, check=False, env=os.environ | env
     )
+
+
+def asrkit(built: Built, *words: object, **env: str) -> subprocess.CompletedProcess[str]:
+    """The command line of the kit."""
+    return run_program(built, built.package, "asrkit", *words, **env)
 
 
 def check_results(artifact: Path, results: Path) -> None:

@@ -27,7 +27,7 @@ from asrbuild.handover.ship.signing.keys import new_key
 from asrbuild.handover.ship.signing.trust import read_trust
 from tests.acceptance.conftest import run_asrbuild
 from tests.handover.app import documents
-from tests.handover.app.package import Built, needs_swift
+from tests.handover.app.package import Built, needs_swift, run_program
 from tests.handover.app.stand_in import serving
 from tests.handover.ship.conftest import Quiet, serving as remote_server
 from tests.handover.ship.making import CONTENT, make_artifact
@@ -257,17 +257,6 @@ def spoken(artifacts: dict[str, Path], tmp_path_factory: pytest.TempPathFactory)
     return str(found["text"])
 
 
-def run(
-    built: Built, package: Path, name: str, *words: object, **env: str
-) -> subprocess.CompletedProcess[str]:
-    """Runs a program of the package."""
-    folders = ["--package-path", package, "--scratch-path", built.build]
-    command = ["swift", "run", *folders, "--skip-build", "--ignore-lock", name, *words]
-    return subprocess.run(
-        list(map(str, command)), capture_output=True, text=True, check=False, env=os.environ | env
-    )
-
-
 def test_a_package_written_from_the_readme_transcribes_with_two_artifacts(
     built: Built, artifacts: dict[str, Path], programs: Path, tmp_path: Path
 ) -> None:
@@ -278,7 +267,9 @@ def test_a_package_written_from_the_readme_transcribes_with_two_artifacts(
         audio = artifact / CONFORMANCE_KIT / recording / "audio.wav"
         pipes, data = tmp_path / f"pipes-{kind}", str(tmp_path / "data")
         with serving(artifact, manifest, pipes):
-            ran = run(built, programs, name, audio, ASRKIT_EXECUTOR=str(pipes), XDG_DATA_HOME=data)
+            ran = run_program(
+                built, programs, name, audio, ASRKIT_EXECUTOR=str(pipes), XDG_DATA_HOME=data
+            )
         assert ran.returncode == 0, ran.stderr
         # The second program has a scorer and hot words; its words are those of the genuine decoder.
         options = ["--hot-word", "asterisk=5"] if kind == "stateful" else []
@@ -320,9 +311,9 @@ def test_the_readme_fetches_what_a_publisher_ships_and_transcribes_with_it(
     with serving(artifact, read_manifest(artifact), pipes):
         with remote_server(functools.partial(Quiet, directory=str(remote))) as address:
             quiet = env | {"SWIFT_BACKTRACE": "enable=no"}
-            refused = run(built, programs, "Fetch", audio, address, other, **quiet)
-            fetched = run(built, programs, "Fetch", audio, address, key, **env)
-        offline = run(built, programs, "Fetch", audio, CLOSED, key, **env)
+            refused = run_program(built, programs, "Fetch", audio, address, other, **quiet)
+            fetched = run_program(built, programs, "Fetch", audio, address, key, **env)
+        offline = run_program(built, programs, "Fetch", audio, CLOSED, key, **env)
     assert refused.returncode != 0
     assert "untrustedSigner" in refused.stderr
     assert (fetched.returncode, offline.returncode) == (0, 0), fetched.stderr + offline.stderr
@@ -351,7 +342,7 @@ def test_the_readme_proves_a_model_where_it_runs(
     data = programs / "Sources" / "Listen" / "Model"
     with serving(artifact, read_manifest(artifact), pipes, signer):
         env = {"ASRKIT_EXECUTOR": str(pipes), "ASRKIT_KEY_ID": signer.keyid}
-        ran = run(built, programs, "Prove", data, TMPDIR=str(tmp_path), **env)
+        ran = run_program(built, programs, "Prove", data, TMPDIR=str(tmp_path), **env)
     assert ran.returncode == 0, ran.stderr
     *partial, said, proven = ran.stdout.splitlines()
     assert len(partial) > 3
@@ -403,7 +394,7 @@ def test_the_sample_app_takes_the_newest_model_that_its_publisher_ships(
         words = [word for app, store in starts for word in (app, tmp_path / "stores" / store)]
         env = {"ADDRESS": address, "PUBLISHER": str(tmp_path / "config" / "keys" / "publisher.pub")}
         env["XDG_DATA_HOME"] = str(tmp_path / "data")
-        ran = run(built, programs, "Sample", *words, **env)
+        ran = run_program(built, programs, "Sample", *words, **env)
     assert ran.returncode == 0, ran.stderr
     lines = [line for line in ran.stdout.splitlines() if not line.startswith("share: ")]
     assert "share: 1.0" in ran.stdout
