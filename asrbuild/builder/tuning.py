@@ -157,10 +157,10 @@ def search(
             values = {name: round(value, 2) for name, value in values.items()}
         else:
             values = {key: getattr(settings, key) for key in ("lm_alpha", "lm_beta", "beam_width")}
-        told = replace(settings, **values)
-        decoder.change(told)
+        tried = replace(settings, **values)
+        decoder.change(tried)
         result = decode(
-            "", "", told, decoder, dataset, spoken, kept=folder(told), alphabet=alphabet
+            "", "", tried, decoder, dataset, spoken, kept=folder(tried), alphabet=alphabet
         )
         if asked is not None:
             study.tell(asked, [result.rates.wer, values["beam_width"]])

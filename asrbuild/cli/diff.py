@@ -106,9 +106,9 @@ def _evaluate(data: Path, paths: list[Path]) -> ErrorRate | None:
             for name, path, decoder in zip(("before", "now"), paths, decoders, strict=True)
         ]
     old, new = (result.rates.utterances for result in results)
-    expected = [each.said for each in old]
+    expected = [each.expected for each in old]
     return error_rate(
-        str(data), expected, [each.heard for each in old], [each.heard for each in new]
+        str(data), expected, [each.transcript for each in old], [each.transcript for each in new]
     )
 
 

@@ -152,7 +152,7 @@ def _print_table(results: Sequence[SetResult]) -> None:
             f"{r.decoder_s / r.audio_s:.3f} x",
         )
     show(table)
-    audio, count = results[0].audio_s, len(results[0].heard)
+    audio, count = results[0].audio_s, len(results[0].transcripts)
     terminal.console().print(
         f"{count} recording{'s' if count > 1 else ''}, {audio:.0f} s; "
         "times are seconds of work per second of audio",
@@ -169,7 +169,9 @@ def _print_worst(result: SetResult, dataset: Sequence[Recording], count: int) ->
         )
         utterance = result.rates.utterances[at]
         for label, line in zip(
-            ("expected  ", "transcript"), aligned(utterance.said, utterance.heard), strict=True
+            ("expected  ", "transcript"),
+            aligned(utterance.expected, utterance.transcript),
+            strict=True,
         ):
             terminal.say(f"  {label} {line}")
 
@@ -208,12 +210,12 @@ def _row(result: SetResult, dataset: Sequence[Recording]) -> dict[str, Any]:
             {
                 "audio": str(recording.audio),
                 "said": recording.text,
-                "heard": heard,
+                "heard": transcript,
                 "words": asdict(utterance.words),
                 "characters": asdict(utterance.characters),
             }
-            for recording, heard, utterance in zip(
-                dataset, result.heard, rates.utterances, strict=True
+            for recording, transcript, utterance in zip(
+                dataset, result.transcripts, rates.utterances, strict=True
             )
         ],
     }

@@ -175,10 +175,10 @@ class RuntimeProcess:
         log = (folder / "log").read_bytes().decode("utf-8", "replace")
         words = " ".join(log.split())[-_LAST_WORDS:]
         self.close()
-        said = f": {words}" if words else ""
+        last = f": {words}" if words else ""
         doing = command.replace("_", " ")
         return AsrbuildError(
-            f"the process of Apple's Core AI ended at {doing} ({reason}){said}", fix=_FIX
+            f"the process of Apple's Core AI ended at {doing} ({reason}){last}", fix=_FIX
         )
 
 

@@ -79,12 +79,12 @@ def _differs(what: str, package: Any, manifest: Any) -> Iterator[str]:
         yield f"{what}: the package has {package}, the manifest {manifest}"
 
 
-def _metadata(said: Mapping[str, str], manifest: Manifest) -> Iterator[str]:
+def _metadata(stated: Mapping[str, str], manifest: Manifest) -> Iterator[str]:
     for key, value in metadata_of(manifest).items():
         # A package has only the start of a default name, see recipe.label.
-        if key == f"{METADATA_PREFIX}name" and value.startswith(f"{said.get(key)}-"):
+        if key == f"{METADATA_PREFIX}name" and value.startswith(f"{stated.get(key)}-"):
             continue
-        yield from _differs(f"metadata {key}", said.get(key), value)
+        yield from _differs(f"metadata {key}", stated.get(key), value)
 
 
 def _functions(description: Any, manifest: Manifest) -> Iterator[str]:

@@ -76,12 +76,12 @@ class Spoken:
 
 @dataclass(frozen=True)
 class SetResult:
-    """The results of one artifact and decoder on a data set; ``heard`` are the transcripts."""
+    """The results of one artifact and decoder on a data set."""
 
     artifact: str
     decoder: str
     settings: DecoderSettings
-    heard: tuple[str, ...]
+    transcripts: tuple[str, ...]
     rates: ErrorRates
     audio_s: float
     acoustic_s: float
@@ -245,7 +245,7 @@ def decode(
     Raises:
         UtteranceError: a recording cannot be decoded; it names the recording.
     """
-    heard: list[str] = []
+    transcripts: list[str] = []
     decoder_s = 0.0
     for start in range(0, len(spoken), BATCH):
         batch = [one.probabilities for one in spoken[start : start + BATCH]]
@@ -254,15 +254,15 @@ def decode(
         except UtteranceError as error:
             error.file = str(dataset[start + error.position].audio)
             raise
-        heard += [text for text, _ in found]
+        transcripts += [text for text, _ in found]
         decoder_s += sum(seconds for _, seconds in found)
         advance(len(batch))
     return SetResult(
         name,
         decoder_name,
         settings,
-        tuple(heard),
-        error_rates([recording.text for recording in dataset], heard, tokens=alphabet),
+        tuple(transcripts),
+        error_rates([recording.text for recording in dataset], transcripts, tokens=alphabet),
         audio_s=sum(one.audio_s for one in spoken),
         acoustic_s=sum(one.seconds for one in spoken),
         decoder_s=decoder_s,

@@ -18,13 +18,13 @@ from asrbuild.proof.execution import probabilities_of
 def against_recordings(
     manifest: manifest2.Manifest,
     transcripts: Sequence[Transcript],
-    heard: Mapping[str, Array],
+    package: Mapping[str, Array],
     reference: Mapping[str, Mapping[str, Array]],
 ) -> list[Transcript]:
     """The transcripts, with the original's transcript of the whole recording where it ran on that.
 
     Args:
-        heard: way to run a recording -> the package's probabilities (rows, classes).
+        package: way to run a recording -> the package's probabilities (rows, classes).
         reference: the original's outputs by label; see ``calls.original_outputs``.
     """
     from asrbuild.speech.greedy import GreedyDecoder, best_path
@@ -36,7 +36,7 @@ def against_recordings(
         values = transcript.model_dump()
         if (whole := reference.get(whole_of(transcript.input))) is not None:
             expected = best_path(whole[name], tokens.blank).tokens
-            given = best_path(heard[transcript.input], tokens.blank).tokens
+            given = best_path(package[transcript.input], tokens.blank).tokens
             values |= {
                 "recording": decoder.decode(whole[name])[0].text,
                 "recording_labels": len(expected),

@@ -165,18 +165,18 @@ def judge(
             expected, made_by = executed.outputs[run.against], every[run.against].manifest
         wanted = _comparable(expected, made_by)
         metrics += compare(label, wanted, executed.outputs[label], gates, probabilities)
-    heard = {
+    packages = {
         label: outputs[probabilities]
         for label, outputs in executed.outputs.items()
         if _recording(label)
     }
-    said = {label: _expected(reference, every[label])[probabilities] for label in heard}
+    originals = {label: _expected(reference, every[label])[probabilities] for label in packages}
     settings = decoder_settings(manifest)
     if decoding is not None:
         settings = replace(settings, interpreter=decoding.interpreter, scorer=decoding.scorer)
-    transcripts = _transcripts(artifact, manifest, settings, said, heard, texts or {})
+    transcripts = _transcripts(artifact, manifest, settings, originals, packages, texts or {})
     if isinstance(manifest, manifest2.Manifest):
-        transcripts = against_recordings(manifest, transcripts, heard, reference)
+        transcripts = against_recordings(manifest, transcripts, packages, reference)
     alphabet = _alphabet(manifest)
     if alphabet.kind == "phonemes":
         transcripts = with_phonemes(transcripts, alphabet, count_unspelled=words.count_unspelled)
@@ -269,10 +269,10 @@ def save_heard(path: Path, proof: Proof) -> None:
 
     The file is an ``.npz``: recording -> probabilities (steps, classes).
     """
-    heard = proof.probabilities_of_recordings()
+    probabilities = proof.probabilities_of_recordings()
     with path.open("wb") as file:
         # numpy's stubs match any unpacked mapping with the flag allow_pickle as well.
-        np.savez_compressed(file, **heard)  # type: ignore[arg-type]
+        np.savez_compressed(file, **probabilities)  # type: ignore[arg-type]
 
 
 def summary(verification: Verification) -> str:
@@ -312,23 +312,23 @@ def _transcripts(
     artifact: Path,
     manifest: Manifest,
     settings: DecoderSettings,
-    said: Mapping[str, Array],
-    heard: Mapping[str, Array],
+    originals: Mapping[str, Array],
+    packages: Mapping[str, Array],
     texts: Mapping[str, str | None],
 ) -> list[Transcript]:
     """The transcripts of each recording in every way that it ran, with the manifest's decoder.
 
-    ``said`` and ``heard``: label of a run -> the original's and the package's probabilities.
+    ``originals`` and ``packages``: label of a run -> the probabilities of each.
     """
     from asrbuild.speech.decoders import open_decoder
 
     with open_decoder(
         settings, _alphabet(manifest), manifest2.row_ms(manifest), artifact
     ) as decoder:
-        labels = [f"{name} in the original" for name in said] + list(heard)
-        texts_of = _decode(decoder, [*said.values(), *heard.values()], labels)
-    expected = dict(zip(said, texts_of, strict=False))
-    found = dict(zip(heard, texts_of[len(said) :], strict=True))
+        labels = [f"{name} in the original" for name in originals] + list(packages)
+        texts_of = _decode(decoder, [*originals.values(), *packages.values()], labels)
+    expected = dict(zip(originals, texts_of, strict=False))
+    found = dict(zip(packages, texts_of[len(originals) :], strict=True))
     return [
         Transcript(
             input=label,
@@ -398,11 +398,11 @@ def _word_failures(
     from asrbuild.speech.rates import count
 
     for transcript in transcripts:
-        said = transcript.expected
-        if said is None or not _counts(said, alphabet, words.count_unspelled):
+        expected = transcript.expected
+        if expected is None or not _counts(expected, alphabet, words.count_unspelled):
             continue
-        wer = count(said, transcript.package, alphabet).words.rate
-        rise = wer - count(said, transcript.reference, alphabet).words.rate
+        wer = count(expected, transcript.package, alphabet).words.rate
+        rise = wer - count(expected, transcript.reference, alphabet).words.rate
         for key, name, value, limit in (
             ("max_wer", "word error rate", wer, words.max_wer),
             ("max_wer_increase", "rise of the word error rate", rise, words.max_wer_increase),
@@ -411,11 +411,11 @@ def _word_failures(
                 yield key, f"{transcript.input}: the {name} is {value:.1%}, above {limit:.1%}"
 
 
-def _counts(said: str, alphabet: Tokens, count_unspelled: bool) -> bool:
+def _counts(expected: str, alphabet: Tokens, count_unspelled: bool) -> bool:
     """Whether an expected transcript counts: the alphabet can spell it, or ``count_unspelled``."""
     from asrbuild.speech.rates import unspelled
 
-    return count_unspelled or not unspelled(said, alphabet)
+    return count_unspelled or not unspelled(expected, alphabet)
 
 
 def known_words(manifest: Manifest) -> dict[str, str]:

@@ -60,8 +60,8 @@ class CountedPair:
 
     words: Counts
     characters: Counts
-    said: str
-    heard: str
+    expected: str
+    transcript: str
 
 
 @dataclass(frozen=True)

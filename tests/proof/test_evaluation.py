@@ -208,12 +208,12 @@ def test_interrupted_decoding_resumes(
         run(decoder)
     whole = run(decoder)
     assert decoder.asked == 3, "the first recording was decoded twice"
-    assert whole.heard == ("hello world", "one two tree")
+    assert whole.transcripts == ("hello world", "one two tree")
     assert run(decoder) == whole, "words and times are those of the first run"
     assert decoder.asked == 3
     for file in kept.iterdir():
         file.write_bytes(file.read_bytes()[:-3])
-    assert run(decoder).heard == whole.heard
+    assert run(decoder).transcripts == whole.transcripts
     assert decoder.asked == 5, "damaged words are decoded again"
 
 
@@ -276,8 +276,8 @@ def test_figures_are_those_of_the_transcripts(
 ) -> None:
     monkeypatch.setattr(evaluation, "BATCH", 1)
     result = _result(dataset, ["hello world", "one too"], tmp_path / "cache")
-    assert result.heard == ("hello world", "one too")
-    assert result.rates == error_rates([r.text for r in dataset], result.heard)
+    assert result.transcripts == ("hello world", "one too")
+    assert result.rates == error_rates([r.text for r in dataset], result.transcripts)
     assert result.rates.wer == pytest.approx(2 / 5)
     assert result.worst(5) == [1]
     assert result.audio_s > 15

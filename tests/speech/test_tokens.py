@@ -258,7 +258,7 @@ def test_error_rates_of_phonemes_are_counted() -> None:
     assert rates.unit == "phonemes"
     assert (rates.characters.errors, rates.characters.reference) == (2, 6)
     assert (rates.words.errors, rates.words.reference) == (1, 4)
-    assert rates.utterances[0].said == "h eɪ v | aɪ"
+    assert rates.utterances[0].expected == "h eɪ v | aɪ"
     assert unspelled("heɪz", vocabulary) == ("z",)
     assert unspelled("heɪv | aɪ", vocabulary) == ()
 

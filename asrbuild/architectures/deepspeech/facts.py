@@ -308,24 +308,24 @@ def alphabet_fact(folder: Path, flags: dict[str, Flag], size: int) -> Fact | Non
         flags: from :func:`flag_facts`.
         size: number of the model's labels.
     """
-    beside = Path(os.path.abspath(folder)).parent
+    parent = Path(os.path.abspath(folder)).parent
     named = flags.get("alphabet_config_path")
-    said = "" if named is None else f", named in line {named.line} of {named.file.name}"
+    origin = "" if named is None else f", named in line {named.line} of {named.file.name}"
     candidates = [(folder / _ALPHABET_FILE, "")]
     if named is not None:
         last = re.split(r"[\\/]", named.value)[-1]
-        candidates += [(where / last, said) for where in (folder, beside) if last]
+        candidates += [(where / last, origin) for where in (folder, parent) if last]
         if os.path.isabs(named.value):
-            candidates.append((Path(named.value), said))
+            candidates.append((Path(named.value), origin))
     for path, why in candidates:
         if path.is_file():
             labels = read_alphabet(path, size).labels
             return Fact(ALPHABET, list(labels), str(path), f"the file{why}")
-    path = beside / _ALPHABET_FILE
+    path = parent / _ALPHABET_FILE
     if path.is_file():
         labels = read_alphabet(path, size).labels
         if len(labels) == size:
-            absent = f"; {named.value}{said}, is not here" if named is not None else ""
+            absent = f"; {named.value}{origin}, is not here" if named is not None else ""
             return Fact(ALPHABET, list(labels), str(path), f"the file{absent}")
     return None
 

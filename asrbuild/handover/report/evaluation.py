@@ -126,7 +126,7 @@ def _wrong(results: Sequence[SetResult], dataset: Sequence[Recording]) -> list[d
                 {
                     "name": _name(result),
                     "rate": f"{100 * pair.words.rate:.0f} %",
-                    "marks": word_marks(pair.said, pair.heard),
+                    "marks": word_marks(pair.expected, pair.transcript),
                 }
                 for result in results
                 for pair in [result.rates.utterances[at]]
