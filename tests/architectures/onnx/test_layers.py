@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -10,74 +12,25 @@ from tests.architectures.onnx.harness import Case, case, check
 
 
 def test_convolutions() -> None:
+    conv, back = partial(case, "Conv", known=(1,)), partial(case, "ConvTranspose", known=(1,))
+    plane, kernel = floats(1, 3, 7, 8), floats(5, 3, 3, 2)
     check(
         [
-            case("Conv", floats(1, 4, 9), floats(6, 4, 3), floats(6), known=(1, 2)),
-            case("Conv", floats(2, 4, 9), floats(6, 4, 3), known=(1,), pads=[2, 1], open={0: [2]}),
-            case("Conv", floats(1, 4, 9), floats(8, 1, 3), known=(1,), group=4, pads=[1, 1]),
-            case("Conv", floats(1, 4, 9), floats(6, 2, 3), known=(1,), group=2, strides=[2]),
-            case("Conv", floats(1, 4, 9), floats(6, 4, 3), known=(1,), dilations=[2]),
-            case(
-                "Conv",
-                floats(1, 3, 7, 8),
-                floats(5, 3, 3, 2),
-                known=(1,),
-                pads=[1, 0, 2, 1],
-                strides=[2, 1],
-                open={0: [2]},
-            ),
-            case(
-                "Conv",
-                floats(1, 3, 7, 8),
-                floats(5, 3, 3, 2),
-                known=(1,),
-                auto_pad="SAME_UPPER",
-                strides=[2, 2],
-            ),
-            case(
-                "Conv",
-                floats(1, 3, 7, 8),
-                floats(5, 3, 3, 2),
-                known=(1,),
-                auto_pad="SAME_LOWER",
-                strides=[2, 2],
-            ),
-            case(
-                "Conv",
-                floats(1, 3, 8),
-                floats(5, 3, 4),
-                known=(1,),
-                auto_pad="SAME_LOWER",
-                open={0: [2]},
-            ),
-            case("Conv", floats(1, 3, 8), floats(5, 3, 4), known=(1,), auto_pad="VALID"),
-            case("Conv", floats(1, 2, 4, 5, 6), floats(3, 2, 2, 2, 2), known=(1,)),
-            case("ConvTranspose", floats(1, 4, 5), floats(4, 3, 3), floats(3), known=(1, 2)),
-            case(
-                "ConvTranspose",
-                floats(1, 4, 5),
-                floats(4, 3, 3),
-                known=(1,),
-                strides=[2],
-                pads=[1, 1],
-                output_padding=[1],
-            ),
-            case(
-                "ConvTranspose",
-                floats(1, 4, 5),
-                floats(4, 3, 3),
-                known=(1,),
-                strides=[3],
-                output_padding=[2],
-            ),
-            case(
-                "ConvTranspose",
-                floats(1, 4, 5, 4),
-                floats(4, 1, 3, 2),
-                known=(1,),
-                group=4,
-                strides=[2, 1],
-            ),
+            conv(floats(1, 4, 9), floats(6, 4, 3), floats(6), known=(1, 2)),
+            conv(floats(2, 4, 9), floats(6, 4, 3), pads=[2, 1], open={0: [2]}),
+            conv(floats(1, 4, 9), floats(8, 1, 3), group=4, pads=[1, 1]),
+            conv(floats(1, 4, 9), floats(6, 2, 3), group=2, strides=[2]),
+            conv(floats(1, 4, 9), floats(6, 4, 3), dilations=[2]),
+            conv(plane, kernel, pads=[1, 0, 2, 1], strides=[2, 1], open={0: [2]}),
+            conv(plane, kernel, auto_pad="SAME_UPPER", strides=[2, 2]),
+            conv(plane, kernel, auto_pad="SAME_LOWER", strides=[2, 2]),
+            conv(floats(1, 3, 8), floats(5, 3, 4), auto_pad="SAME_LOWER", open={0: [2]}),
+            conv(floats(1, 3, 8), floats(5, 3, 4), auto_pad="VALID"),
+            conv(floats(1, 2, 4, 5, 6), floats(3, 2, 2, 2, 2)),
+            back(floats(1, 4, 5), floats(4, 3, 3), floats(3), known=(1, 2)),
+            back(floats(1, 4, 5), floats(4, 3, 3), strides=[2], pads=[1, 1], output_padding=[1]),
+            back(floats(1, 4, 5), floats(4, 3, 3), strides=[3], output_padding=[2]),
+            back(floats(1, 4, 5, 4), floats(4, 1, 3, 2), group=4, strides=[2, 1]),
         ]
     )
 
@@ -187,7 +140,6 @@ def recurrent(
         *cell,
     ]
     if more.get("layout"):
-        given = [None if one is None else one for one in given]
         given[0] = given[0].swapaxes(0, 1).copy()
         given[5:] = [None if one is None else one.swapaxes(0, 1).copy() for one in given[5:]]
     return case(
