@@ -15,7 +15,8 @@ from asrbuild.base.cache import run_stage
 from asrbuild.builder.compose import compose_recipe
 from asrbuild.builder.plan import plan
 from asrbuild.builder.sources import settle
-from tests.acceptance.conftest import Workshop, run_asrbuild, run_here
+from tests.acceptance.conftest import Workshop, run_asrbuild
+from tests.command import run_main
 from tests.forging import agree
 from tests.imports import run_command
 from tests.paths import DEMO, SAMPLE_TEXT
@@ -132,13 +133,13 @@ def test_export_overwrites_no_other_file(
     monkeypatch.setenv("ASRBUILD_CACHE", str(workshop.folder / ".asrbuild" / "cache"))
     (at / "mine.pb").write_bytes(b"another model")
     command = ["export", "model=static", "--output"]
-    code, err = run_here([*command, "mine.pb"], monkeypatch, capfd)
+    code, _, err = run_main([*command, "mine.pb"], monkeypatch, capfd)
     assert code == 1
     assert "another file is there, and is not overwritten\n  key: --output\n  file: mine.pb" in err
     assert "--output mine-new.pb" in err
     assert (at / "mine.pb").read_bytes() == b"another model"
     for _ in range(2):  # its own file is written again
-        assert run_here([*command, "mine-new.pb"], monkeypatch, capfd)[0] == 0
+        assert run_main([*command, "mine-new.pb"], monkeypatch, capfd)[0] == 0
 
 
 def test_inspect_shows_inputs_outputs_and_ranges(workshop: Workshop) -> None:
