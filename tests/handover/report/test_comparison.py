@@ -147,7 +147,7 @@ def test_a_swept_key_with_only_numbers_is_a_column_of_numbers(tmp_path):
         "",
         "",
         "failed",
-        "32.0",
+        "32",
         "int8",
         "model=static n_steps=32 coreml.compress=int8",
         "no",
