@@ -18,6 +18,8 @@ from asrbuild.base.errors import AsrbuildError
 from asrbuild.cli.main import dispatch
 from tests import forking
 
+#: A fixed width, and no colours.
+PLAIN = {"COLUMNS": "160", "NO_COLOR": "1"}
 MODELS = ("static", "dynamic", "dynamic_to_static", "enumerated")
 FORMATS = ("mlprogram", "neuralnetwork")
 
@@ -47,11 +49,11 @@ class Finished:
 def finish(
     *command: str | Path, cwd: Path, env: Mapping[str, str], timeout: float = 300
 ) -> Finished:
-    """Runs a program to its end, at a fixed width and without colours."""
+    """Runs a program to its end in an environment, such as that of this process with ``PLAIN``."""
     done = subprocess.run(
         command,
         cwd=cwd,
-        env={"COLUMNS": "160", "NO_COLOR": "1", **env},
+        env=env,
         capture_output=True,
         text=True,
         timeout=timeout,
@@ -72,7 +74,7 @@ def run_asrbuild(
     The process is a fork with finished imports, unless ``fresh`` is set or the environment has
     variables that Python reads at its start.
     """
-    environment = os.environ | {"COLUMNS": "160", "NO_COLOR": "1"} | dict(env or {})
+    environment = os.environ | PLAIN | dict(env or {})
     if fresh or not forking.may_be_forked(environment):
         program = (sys.executable, "-m", "asrbuild.cli.main")
         return finish(*program, *arguments, cwd=cwd, env=environment, timeout=timeout)

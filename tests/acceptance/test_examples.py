@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.acceptance.conftest import Finished, finish
+from tests.acceptance.conftest import PLAIN, Finished, finish
 from tests.marks import needs_ds_ctcdecoder
 from tests.paths import DEMO, ROOT
 
@@ -21,7 +21,7 @@ def run_example(name: str, *arguments: str, cwd: Path, cache: Path) -> Finished:
     """Runs the script of an example with the ``asrbuild`` of this environment."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     script, own = EXAMPLES / name / "run.sh", {"PATH": path, "ASRBUILD_CACHE": str(cache)}
-    return finish("bash", script, *arguments, cwd=cwd, env=os.environ | own, timeout=600)
+    return finish("bash", script, *arguments, cwd=cwd, env=os.environ | PLAIN | own, timeout=600)
 
 
 @pytest.fixture(scope="module")

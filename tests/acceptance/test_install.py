@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.conftest import Finished, Workshop, finish, run_asrbuild
+from tests.acceptance.conftest import PLAIN, Finished, Workshop, finish, run_asrbuild
 from tests.paths import DEMO, ROOT, SAMPLE_TEXT
 
 #: Megabytes that the wheel and its requirements may add to an empty environment.
@@ -77,7 +77,7 @@ def light(tmp_path_factory: pytest.TempPathFactory, wheel: Path, constraints: Pa
 def in_light(environment: Path, *arguments: str, cwd: Path) -> Finished:
     """Runs ``asrbuild`` of an environment without the variables of this process."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
-    own = kept | {"ASRBUILD_CONFIG": str(cwd / "config")}
+    own = kept | PLAIN | {"ASRBUILD_CONFIG": str(cwd / "config")}
     return finish(environment / "bin" / "asrbuild", *arguments, cwd=cwd, env=own)
 
 

@@ -28,7 +28,7 @@ from asrbuild.builder.stages import prove
 from asrbuild.cli.main import dispatch
 from asrbuild.proof.evaluation import listen
 from asrbuild.speech.dataset import read_dataset
-from tests.acceptance.conftest import Finished, finish, refusal
+from tests.acceptance.conftest import PLAIN, Finished, finish, refusal
 from tests.forging import agree, copy_artifact, spoil_weights
 
 PROGRAM = Path(sys.executable).with_name("asrbuild")
@@ -55,6 +55,7 @@ def run_program(
         "ASRBUILD_ARTIFACTS": str(folder / "artifacts"),
         "ASRBUILD_CONFIG": str(folder / "config"),
         "HOME": str(folder / "home"),
+        **PLAIN,
     }
     return finish(PROGRAM, *arguments, cwd=cwd or folder, env=os.environ | own | dict(env or {}))
 
