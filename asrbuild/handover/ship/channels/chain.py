@@ -131,6 +131,7 @@ def walk(
         records.append(record)
     last = start + len(records) - 1
     if since.counter and not records:
+        remote.names()  # raises if the whole remote is gone, such as a disk that is not mounted
         raise Refused(
             Refusal.REPLAYED,
             f"record {since.counter} of {place}, which was seen before, is gone",

@@ -91,6 +91,9 @@ def test_a_move_first_compares_the_channel_with_the_seen_state(
         code, _, err = command(*line)
         assert (code, "REPLAYED" in err) == (1, True), err
     assert not (remote / STABLE / "2.json").exists()
+    remote.rename(tmp_path / "not mounted")
+    code, _, err = command("pull", f"{NAME}@stable", "--remote", remote)
+    assert (code, err.splitlines()[0]) == (1, "error: the remote does not exist")
 
 
 def test_old_records_are_read_and_followed_by_new_ones(
