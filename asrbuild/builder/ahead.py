@@ -28,9 +28,10 @@ from asrbuild.coreml.speedups import enabled
 
 #: A job with a smaller package takes about as long as a message.
 LEAST_BYTES = 16 << 20
-#: The sweep makes one of so many jobs itself, the first ones, and publishes all: a publication
-#: takes two thirds of the time of the stages, so both processes end at about the same time.
-_OWN_JOBS = 5
+#: The share of jobs, the first ones, whose stages the sweep makes itself. It proves and publishes
+#: all, which takes a quarter of the time of the stages, so both processes end at about the same
+#: time.
+_OWN_SHARE = 0.4
 _HYDRAS_OWN = (
     "hydra._internal.core_plugins.basic_launcher.BasicLauncher",
     "hydra._internal.core_plugins.basic_sweeper.BasicSweeper",
@@ -107,7 +108,7 @@ def begin(after: int, package_bytes: int, varied: Sequence[str]) -> None:
         for of_all in (signal.SIGINT, signal.SIGHUP):
             signal.signal(of_all, lambda *_: None)
         waiting = len(_sweep.jobs) - after - 1
-        for number in range(after + 1 + waiting // _OWN_JOBS, len(_sweep.jobs)):
+        for number in range(after + 1 + int(waiting * _OWN_SHARE), len(_sweep.jobs)):
             with suppress(AsrbuildError):  # the job itself will report it
                 _make(_sweep, number, varied)
     finally:

@@ -93,10 +93,12 @@ def in_lockstep(works: Iterable[Callable[[], _Result]]) -> list[_Result]:
     for thread in threads:
         thread.start()
     try:
+        asked: dict[_Lane, _Asked] = {}
         turns: list[tuple[_Lane, RowArrays | None]] = [(lane, None) for lane in lanes]
         while turns:
             interrupts.check()
-            turns = _made(products, dict(_until_asked(turns)))
+            asked |= _until_asked(turns)
+            turns = _made(products, {lane: asked.pop(lane) for lane in _served_first(asked)})
     finally:
         cancelled.set()
         for lane, thread in zip(lanes, threads, strict=True):
@@ -114,6 +116,15 @@ def _until_asked(turns: Iterable[tuple[_Lane, RowArrays | None]]) -> Iterator[tu
             raise asked
         if asked is not None:
             yield lane, asked
+
+
+def _served_first(asked: dict[_Lane, _Asked]) -> list[_Lane]:
+    """The lanes whose products are made next: those of blocks, or else all, of single rows.
+
+    The step of one lane takes as long as a step of all lanes, so it waits for the others' blocks.
+    """
+    blocks = [lane for lane, (rows, _) in asked.items() if len(rows) > 1]
+    return blocks or list(asked)
 
 
 def _made(products: Products, asked: dict[_Lane, _Asked]) -> list[tuple[_Lane, RowArrays | None]]:

@@ -170,6 +170,7 @@ class Products:
             if wide is None:
                 wide = widen(half)
                 wide.flags.writeable = False
+                self._names[id(wide)] = (weakref.ref(wide), b"widened " + name)
             self._wide[name] = wide
         return self._wide[name]
 
@@ -243,7 +244,7 @@ class Products:
             self._held -= oldest.nbytes
 
     def _name(self, weight: Array) -> bytes:
-        """The digest of weights, computed once for each array."""
+        """The digest of weights, or of those they were widened from, computed once for each."""
         known = self._names.get(id(weight))
         if known is not None and known[0]() is weight:
             return known[1]

@@ -67,6 +67,23 @@ def test_products_of_one_step_are_made_together(counts: list[int]) -> None:
     assert max(counts) == 8
 
 
+def test_a_step_waits_for_the_blocks_of_other_lanes(counts: list[int]) -> None:
+    weight = np.random.default_rng(6).standard_normal((UNITS, UNITS)).astype(np.float32) / 64
+
+    def run(*calls: int) -> Array:
+        h = np.zeros((1, UNITS), np.float32)
+        for steps in calls:
+            x = np.random.default_rng(steps).standard_normal((steps, 1, UNITS), np.float32)
+            _, h = run_rnn(x, h, weight, weight, None, ACTIVATIONS["tanh"], reverse=False)
+        return h
+
+    with sharing():
+        lockstep.in_lockstep([partial(run, 3, 4, 5), partial(run, 12)])
+    # Blocks of 3 and 12 input rows, of 4 and of 5, and as many other products as a lane has steps.
+    assert [count for count in counts if count > 2] == [3 + 12, 4, 5]
+    assert len(counts) == 3 + 12
+
+
 def test_a_call_that_fills_its_blocks_does_not_wait(counts: list[int]) -> None:
     run = layers()
     with sharing():
