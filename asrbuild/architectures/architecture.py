@@ -202,6 +202,8 @@ class Architecture(Protocol):
     ORIGINAL: str
     RUNTIME: str
     FORMAT: str
+    #: The module that runs the original in a process; see :mod:`asrbuild.architectures.original`.
+    WORKER: str
     #: Stage (``convert``, ``reference``) -> distributions whose versions shape its result, in
     #: addition to those of every architecture.
     LIBRARIES: Mapping[str, tuple[str, ...]]

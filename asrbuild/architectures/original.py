@@ -2,7 +2,8 @@
 
 The build itself does not import that runtime. A worker is a module that ends in
 ``sys.exit(serve(run))``; :func:`start` starts it with a file of cases, and :class:`OriginalRun`
-waits for its results, an npz:
+waits for its results. :func:`begun` starts it earlier, so that it imports its runtime while the
+cases are made. The results are an npz:
 
     <case>/<output>         the value of an output; for a state, that after the last step
     <case>/steps/<output>   a state after every step, (steps, ...), if the network is causal
@@ -20,7 +21,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -108,22 +110,53 @@ def _error_of(code: int, lines: list[str], runtime: str) -> AsrbuildError:
         return error
 
 
-def start(module: str, runtime: str, out: Path, *arguments: str) -> OriginalRun:
-    """Starts a worker; ``arguments`` is its command line without ``--out``."""
-    command = processes.python_module(module, *arguments, "--out", str(out))
+#: Workers without arguments yet: module -> process and log.
+_begun: dict[str, tuple[subprocess.Popen[bytes], IO[bytes]]] = {}
+
+
+@contextmanager
+def begun(module: str) -> Iterator[None]:
+    """Starts a worker without arguments, for the next :func:`start` of its module in the block."""
+    _begun[module] = _begin(module)
+    try:
+        yield
+    finally:
+        if module in _begun:
+            process, log = _begun.pop(module)
+            process.kill()
+            process.wait()
+            log.close()
+
+
+def _begin(module: str) -> tuple[subprocess.Popen[bytes], IO[bytes]]:
     # A pipe could fill up while the caller converts; `wait` and `stop` close the file.
     log = tempfile.TemporaryFile()  # noqa: SIM115
-    return OriginalRun(processes.start(command, log), out, log, runtime)
+    return processes.start(processes.python_module(module, watch=False), log), log
+
+
+def start(module: str, runtime: str, out: Path, *arguments: str) -> OriginalRun:
+    """Gives a worker its arguments, which are those of its command line without ``--out``."""
+    process, log = _begun.pop(module) if module in _begun else _begin(module)
+    assert process.stdin is not None
+    with suppress(BrokenPipeError):  # it has ended already, and `wait` reports its error
+        process.stdin.write(json.dumps([*arguments, "--out", str(out)]).encode() + b"\n")
+        process.stdin.flush()
+    return OriginalRun(process, out, log, runtime)
 
 
 def serve(
     run: Callable[[argparse.Namespace, Mapping[str, Array]], Mapping[str, Array]],
-    arguments: Sequence[str] | None = None,
+    prepare: Callable[[], object],
     *options: str,
 ) -> int:
     """The main function of a worker: calls ``run`` with options and cases, and writes its arrays.
 
-    It prints an error as one JSON line and returns 1. ``options``: names of further options.
+    Its arguments are those of its command line, or else a line of JSON on its standard input. It
+    prints an error as one JSON line and returns 1.
+
+    Args:
+        prepare: imports the runtime.
+        options: names of further options.
     """
     # Ctrl-C ends it at once: the import of a runtime could swallow a KeyboardInterrupt.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -132,8 +165,9 @@ def serve(
         parser.add_argument(option, type=Path, required=True)
     for option in options:
         parser.add_argument(option)
-    parsed = parser.parse_args(arguments)
     try:
+        prepare()
+        parsed = parser.parse_args(sys.argv[1:] or json.loads(processes.next_line()))
         try:
             with np.load(parsed.cases, allow_pickle=False) as stored:
                 cases = dict(stored)

@@ -24,17 +24,18 @@ _LARGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 _WATCH = "from asrbuild.base import processes; processes.end_with_parent(); "
 
 
-def python_module(module: str, *arguments: str) -> list[str]:
+def python_module(module: str, *arguments: str, watch: bool = True) -> list[str]:
     """The command that runs a module of asrbuild in a new process of this interpreter.
 
     ``python -m`` puts the current folder before the standard library (only Python 3.11 has ``-P``
     against that), and ``-I`` would leave out PYTHONPATH, where asrbuild may be installed. So the
     process is given the path that this one imports from, before it imports anything.
 
-    It ends when its standard input does: start it with :func:`start`.
+    It ends when its standard input does: start it with :func:`start`. Without ``watch``, it begins
+    to look at its standard input when it calls :func:`next_line`.
     """
     run = f"run_module({module!r}, None, '__main__', True)"
-    start_code = _START.format(path=module_path(), before=_WATCH, run=run)
+    start_code = _START.format(path=module_path(), before=_WATCH if watch else "", run=run)
     return [sys.executable, "-c", start_code, *arguments]
 
 
@@ -76,6 +77,15 @@ def end(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+
+
+def next_line() -> str:
+    """The next line of the standard input, with which this process ends from now on."""
+    line = sys.stdin.readline()
+    if not line:
+        sys.exit(1)
+    end_with_parent()
+    return line
 
 
 def end_with_parent() -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -17,9 +18,10 @@ from asrbuild.base.progress import Progress
 from asrbuild.builder import receipt as receipts
 from asrbuild.builder.plan import Plan, PlanStep, plan
 from asrbuild.builder.receipt import Receipt
-from asrbuild.builder.recipe import Recipe
+from asrbuild.builder.recipe import Recipe, network_of
 from asrbuild.builder.rules import check_keys, check_recipe
 from asrbuild.builder.sources import Source, settle
+from asrbuild.builder.stages import calls, reference
 
 if TYPE_CHECKING:
     from asrbuild.builder.run import Attempt
@@ -59,9 +61,7 @@ def build(
     done: list[str] = []
     receipt = receipts.claimed(root, artifacts, planned.receipt)
     if receipt is None:
-        # A published recipe passed these rules before; they are slow to import.
-        for remark in check_recipe(recipe):
-            progress.note(remark)
+        # A published recipe passed the rules before, which are slow to import.
         receipt = _build(planned, progress, done, overrides, move_latest)
     path = artifacts / receipt.name / receipt.version
     stages = tuple(name for name in planned.keys if name in done)
@@ -148,18 +148,35 @@ def _build(
     from asrbuild.builder.checks import check_files
     from asrbuild.builder.run import Attempt
 
-    for remark in check_files(planned.recipe, planned.source):
-        progress.note(remark)
-    for attempts_left in (2, 1, 0):
-        with cache.in_use(Path(planned.recipe.paths.cache)) as marks:
-            run = Attempt(planned, progress, marks, done)
-            try:
-                return _publish(run, overrides, move_latest)
-            except Exception:
-                if not attempts_left or all(path.exists() for path in run.results):
-                    raise
-        progress.note("a result of this build was removed from the cache; making it again")
-    raise AssertionError("the last attempt returns or raises")
+    with _original_begun(planned):
+        for remark in check_recipe(planned.recipe):
+            progress.note(remark)
+        for remark in check_files(planned.recipe, planned.source):
+            progress.note(remark)
+        for attempts_left in (2, 1, 0):
+            with cache.in_use(Path(planned.recipe.paths.cache)) as marks:
+                run = Attempt(planned, progress, marks, done)
+                try:
+                    return _publish(run, overrides, move_latest)
+                except Exception:
+                    if not attempts_left or all(path.exists() for path in run.results):
+                        raise
+            progress.note("a result of this build was removed from the cache; making it again")
+        raise AssertionError("the last attempt returns or raises")
+
+
+@contextmanager
+def _original_begun(planned: Plan) -> Iterator[None]:
+    """Starts the original's process before the stages, if one of them will need it."""
+    root = Path(planned.recipe.paths.cache)
+    running = reference.STAGE, calls.STAGE
+    if all(cache.is_cached(root, s.key) for s in planned.steps if s.stage in running):
+        yield
+        return
+    from asrbuild.architectures import original
+
+    with original.begun(network_of(planned.recipe)[0].WORKER):
+        yield
 
 
 def _publish(run: Attempt, overrides: Sequence[str], move_latest: bool) -> Receipt:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from asrbuild.architectures.deepspeech import WORKER
 from asrbuild.base.libraries import install_fix
 from tests.acceptance import slurm_stand_in
 from tests.acceptance.conftest import Finished, Workshop, run_asrbuild
@@ -110,15 +111,16 @@ def test_without_ray_the_extra_is_named() -> None:
 
 
 def _waiting_for_tensorflow(folder: Path) -> list[int]:
-    """The processes of jobs below ``folder`` that have started a reference."""
+    """The processes of jobs, of the sweep in ``folder``, that have started a reference."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
             command = (process / "cmdline").read_text()
+            environment = (process / "environ").read_text(errors="replace")
             parent = (process / "stat").read_text().rpartition(")")[2].split()[1]
         except OSError:  # the process ended meanwhile
             continue
-        if "asrbuild.architectures.deepspeech.reference" in command and str(folder) in command:
+        if WORKER in command and f"SWEEP={folder}" in environment.split("\0"):
             found.append(int(parent))
     return found
 
@@ -144,7 +146,7 @@ def test_a_job_that_is_killed_is_a_failed_row_or_starts_again(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=os.environ | {"COLUMNS": "160", "NO_COLOR": "1"},
+        env=os.environ | {"COLUMNS": "160", "NO_COLOR": "1", "SWEEP": str(tmp_path)},
     )
     building = tmp_path / ".asrbuild" / "cache" / ".building"
     deadline = time.monotonic() + 120

@@ -22,6 +22,7 @@ from asrbuild.architectures.architecture import (
     OwnSection,
     SourceFiles,
 )
+from asrbuild.architectures.deepspeech import WORKER
 from asrbuild.architectures.deepspeech.config import ExportConfig
 from asrbuild.architectures.deepspeech.section import export_problems as problems
 from asrbuild.architectures.deepspeech.signature import (
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from asrbuild.speech.alphabet import Alphabet
     from asrbuild.speech.mfcc import FeatureSettings
 
-__all__ = ["LAYERS", "problems"]
+__all__ = ["LAYERS", "WORKER", "problems"]
 
 KINDS = ("demo", "checkpoint", "frozen_graph")
 SECTION = "export"

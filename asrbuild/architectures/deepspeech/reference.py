@@ -51,6 +51,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from asrbuild.architectures import original
+from asrbuild.architectures.deepspeech import WORKER
 from asrbuild.architectures.deepspeech.signature import (
     OUTPUTS,
     STATES,
@@ -114,8 +115,7 @@ def start_reference(
         arguments += ["--nodes", wanted]
     if checkpoint is not None:
         arguments += ["--checkpoint", str(checkpoint)]
-    module = "asrbuild.architectures.deepspeech.reference"
-    return original.start(module, "TensorFlow", Path(out_path), *arguments)
+    return original.start(WORKER, "TensorFlow", Path(out_path), *arguments)
 
 
 def run_reference(
@@ -346,9 +346,12 @@ def _run(options: argparse.Namespace, cases: Mapping[str, Array]) -> dict[str, A
     return results
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main() -> int:
     """The main function of the process; see ``original.serve``."""
-    return original.serve(_run, arguments, "--graph", "--nodes", "--checkpoint")
+    from asrbuild.architectures.tensorflow.session import import_tensorflow
+
+    prepare = partial(import_tensorflow, lean=True)
+    return original.serve(_run, prepare, "--graph", "--nodes", "--checkpoint")
 
 
 if __name__ == "__main__":

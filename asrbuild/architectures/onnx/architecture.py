@@ -20,6 +20,7 @@ from asrbuild.architectures.architecture import (
     Original,
     SourceFiles,
 )
+from asrbuild.architectures.onnx import WORKER
 from asrbuild.architectures.onnx.inside import (
     package_signature,
     place_of,
@@ -178,9 +179,9 @@ def recover(
 
 def start(original: Original, config: Any, cases: Path, out: Path, *more: str) -> OriginalRun:
     """Runs onnxruntime on calls; ``more``: further arguments of the worker."""
-    own, worker = read_section(config), "asrbuild.architectures.onnx.worker"
+    own = read_section(config)
     cut = ("--pins", json.dumps(own.pin), "--cuts", json.dumps(own.cut))
-    return start_calls(worker, RUNTIME, original.file, own, cases, out, *cut, *more)
+    return start_calls(WORKER, RUNTIME, original.file, own, cases, out, *cut, *more)
 
 
 def read(out: Path) -> dict[str, Result]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asrbuild.architectures.architecture import Fact, Found
+from asrbuild.architectures.onnx import WORKER
 from asrbuild.architectures.onnx.inside import settings_of
 from asrbuild.architectures.onnx.section import (
     DRAFT,
@@ -210,9 +211,8 @@ def _find(file: Path, config: OnnxConfig) -> Settled:
     for error in missing(graph):
         error.file = str(file)
         raise error
-    module = "asrbuild.architectures.onnx.worker"
     ask = ["--model", str(file), "--pins", json.dumps(config.pin), "--cuts", json.dumps(config.cut)]
-    return measured_section(graph, config, lambda q: measure(module, "ONNX Runtime", ask, q))
+    return measured_section(graph, config, lambda q: measure(WORKER, "ONNX Runtime", ask, q))
 
 
 def measured_section(

@@ -43,18 +43,28 @@ def run(options: argparse.Namespace, cases: Mapping[str, Array]) -> dict[str, Ar
     return run_calls(session, options.states, options.names, cases)
 
 
+def import_onnxruntime() -> Any:
+    """Imports onnxruntime.
+
+    Raises:
+        AsrbuildError: it is not installed.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise AsrbuildError(
+            "running a model in ONNX requires the package onnxruntime, which is not installed",
+            key="source.path",
+            fix=install_fix("onnx"),
+        ) from error
+    return onnxruntime
+
+
 class OnnxCalls:
     """The model in onnxruntime."""
 
     def __init__(self, options: argparse.Namespace) -> None:
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise AsrbuildError(
-                "running a model in ONNX requires the package onnxruntime, which is not installed",
-                key="source.path",
-                fix=install_fix("onnx"),
-            ) from error
+        onnxruntime = import_onnxruntime()
         settings = onnxruntime.SessionOptions()
         settings.intra_op_num_threads = settings.inter_op_num_threads = 1
         settings.log_severity_level = _QUIET
@@ -146,6 +156,14 @@ def _cut(file: str, cuts: list[str], pins: Mapping[str, Any]) -> bytes | str:
 if __name__ == "__main__":
     sys.exit(
         serve(
-            run, None, "--model", "--pins", "--states", "--names", "--cuts", "--question", "--every"
+            run,
+            import_onnxruntime,
+            "--model",
+            "--pins",
+            "--states",
+            "--names",
+            "--cuts",
+            "--question",
+            "--every",
         )
     )

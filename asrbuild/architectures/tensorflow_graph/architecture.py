@@ -30,6 +30,7 @@ from asrbuild.architectures.onnx.architecture import (
 )
 from asrbuild.architectures.onnx.inside import start_calls
 from asrbuild.architectures.onnx.section import read_section
+from asrbuild.architectures.tensorflow_graph import WORKER
 from asrbuild.base.errors import AsrbuildError
 
 if TYPE_CHECKING:
@@ -128,9 +129,9 @@ def recover(
 
 def start(original: Original, config: Any, cases: Path, out: Path) -> OriginalRun:
     """Runs TensorFlow on calls."""
-    own, worker = read_section(config), "asrbuild.architectures.tensorflow_graph.worker"
+    own = read_section(config)
     outputs = ("--outputs", ",".join(own.outputs))
-    return start_calls(worker, RUNTIME, original.file, own, cases, out, *outputs)
+    return start_calls(WORKER, RUNTIME, original.file, own, cases, out, *outputs)
 
 
 def landmarks_of_call(

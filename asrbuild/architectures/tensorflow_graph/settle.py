@@ -22,7 +22,7 @@ from asrbuild.architectures.onnx.settle import (
     model_file,
     with_labels,
 )
-from asrbuild.architectures.tensorflow_graph import saved_model
+from asrbuild.architectures.tensorflow_graph import WORKER, saved_model
 from asrbuild.base.digest import file_digest
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.kinds.places import SAVED_MODEL, TENSORFLOW_GRAPH
@@ -180,6 +180,5 @@ def _find(file: Path, config: OnnxConfig) -> Settled:
                 fix=f"cut the graph: source.config.cut=[{first}]{also}",
             )
         seen = ports_of(graph, outputs)
-        module = "asrbuild.architectures.tensorflow_graph.worker"
         ask = ["--model", str(path), "--outputs", ",".join(outputs)]
-        return measured_section(seen, config, lambda q: measure(module, "TensorFlow", ask, q))
+        return measured_section(seen, config, lambda q: measure(WORKER, "TensorFlow", ask, q))

@@ -9,13 +9,14 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping
+from functools import partial
 
 from asrbuild.architectures.measure import answer_of
 from asrbuild.architectures.original import serve
 from asrbuild.architectures.run_calls import run_calls
 from asrbuild.architectures.tensorflow.graph import load_graph
 from asrbuild.architectures.tensorflow.proto import DType
-from asrbuild.architectures.tensorflow.session import GraphSession
+from asrbuild.architectures.tensorflow.session import GraphSession, import_tensorflow
 from asrbuild.base.array import Array
 
 
@@ -50,4 +51,5 @@ def run(options: argparse.Namespace, cases: Mapping[str, Array]) -> dict[str, Ar
 
 
 if __name__ == "__main__":
-    sys.exit(serve(run, None, "--model", "--outputs", "--states", "--names", "--question"))
+    prepare = partial(import_tensorflow, lean=True)
+    sys.exit(serve(run, prepare, "--model", "--outputs", "--states", "--names", "--question"))

@@ -33,6 +33,7 @@ from asrbuild.architectures.onnx.architecture import (
 )
 from asrbuild.architectures.onnx.inside import start_calls
 from asrbuild.architectures.onnx.section import read_section
+from asrbuild.architectures.torch_export import WORKER
 
 if TYPE_CHECKING:
     from asrbuild.architectures.original import OriginalRun
@@ -88,7 +89,6 @@ def convert(
 
 def start(original: Original, config: Any, cases: Path, out: Path) -> OriginalRun:
     """Runs PyTorch on calls."""
-    from asrbuild.architectures.torch_export.settle import WORKER
 
     return start_calls(WORKER, RUNTIME, original.file, read_section(config), cases, out)
 

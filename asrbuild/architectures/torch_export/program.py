@@ -16,11 +16,11 @@ from asrbuild.base.libraries import install_fix
 _RECURRENT = ("gru", "rnn_tanh", "rnn_relu", "quantized_lstm", "quantized_gru")
 
 
-def load_program(file: str) -> Any:
-    """Loads the exported program or TorchScript module of a file, for the CPU.
+def import_torch() -> Any:
+    """Imports torch, for one thread.
 
     Raises:
-        AsrbuildError: torch is not installed, or does not load the file.
+        AsrbuildError: it is not installed.
     """
     try:
         import torch
@@ -31,6 +31,16 @@ def load_program(file: str) -> Any:
             fix=install_fix("torch"),
         ) from error
     torch.set_num_threads(1)
+    return torch
+
+
+def load_program(file: str) -> Any:
+    """Loads the exported program or TorchScript module of a file, for the CPU.
+
+    Raises:
+        AsrbuildError: torch is not installed, or does not load the file.
+    """
+    torch = import_torch()
     # The file's name does not decide its form; each loader refuses files of the other form.
     errors = []
     script: Any = torch.jit  # has no types

@@ -23,6 +23,7 @@ from asrbuild.architectures.onnx.settle import (
     model_file,
     with_labels,
 )
+from asrbuild.architectures.torch_export import WORKER
 from asrbuild.base.digest import file_digest
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.kinds.places import TORCH
@@ -30,7 +31,6 @@ from asrbuild.base.kinds.places import TORCH
 if TYPE_CHECKING:
     from asrbuild.architectures.onnx.graph import Graph
 
-WORKER = "asrbuild.architectures.torch_export.worker"
 _CODE = ("architectures/torch_export/settle.py", "architectures/torch_export/program.py")
 
 

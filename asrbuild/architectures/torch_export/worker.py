@@ -19,7 +19,12 @@ import numpy as np
 from asrbuild.architectures.measure import answer_of
 from asrbuild.architectures.original import serve
 from asrbuild.architectures.run_calls import run_calls
-from asrbuild.architectures.torch_export.program import describe, is_exported, load_program
+from asrbuild.architectures.torch_export.program import (
+    describe,
+    import_torch,
+    is_exported,
+    load_program,
+)
 from asrbuild.base.array import Array
 from asrbuild.base.errors import AsrbuildError
 
@@ -72,4 +77,4 @@ def run(options: argparse.Namespace, cases: Mapping[str, Array]) -> dict[str, Ar
 
 
 if __name__ == "__main__":
-    sys.exit(serve(run, None, "--model", "--states", "--names", "--question", "--describe"))
+    sys.exit(serve(run, import_torch, "--model", "--states", "--names", "--question", "--describe"))

@@ -10,14 +10,13 @@ import numpy as np
 import pytest
 from onnx import helper
 
-from asrbuild.architectures.onnx.worker import run
-from asrbuild.architectures.original import save_cases, serve, start
+from asrbuild.architectures.onnx import WORKER
+from asrbuild.architectures.original import save_cases, start
 from asrbuild.base.errors import AsrbuildError
 from tests.architectures.onnx.conftest import FLOAT, INT64
 
 Save = Callable[..., Path]
 Arrays = dict[str, np.ndarray]
-OPTIONS = ("--model", "--pins", "--states", "--names", "--cuts", "--question", "--every")
 
 
 def adding(save: Save) -> Path:
@@ -38,11 +37,10 @@ def served(
 ) -> dict[str, np.ndarray]:
     save_cases(tmp_path / "cases.npz", cases)
     out = tmp_path / "out.npz"
-    given = ["--cases", str(tmp_path / "cases.npz"), "--out", str(out)]
+    given = ["--cases", str(tmp_path / "cases.npz")]
     for name, value in options.items():
         given += [f"--{name}", str(value) if name == "model" else json.dumps(value)]
-    assert serve(run, given, *OPTIONS) == 0
-    with np.load(out) as stored:
+    with np.load(start(WORKER, "ONNX Runtime", out, *given).wait(60)) as stored:
         return dict(stored)
 
 
@@ -83,15 +81,11 @@ def test_errors_of_the_process_are_errors_of_the_build(save: Save, tmp_path: Pat
     model = adding(save)
     save_cases(tmp_path / "cases.npz", {"a/00000/x": np.zeros((1, 2), np.float32)})
     arguments = ["--cases", str(tmp_path / "cases.npz"), "--model", str(model)]
-    worker = start(
-        "asrbuild.architectures.onnx.worker", "ONNX Runtime", tmp_path / "out.npz", *arguments
-    )
+    worker = start(WORKER, "ONNX Runtime", tmp_path / "out.npz", *arguments)
     with pytest.raises(AsrbuildError, match="onnxruntime cannot run a/00000") as caught:
         worker.wait(60)
     assert caught.value.file == str(model)
     model.write_bytes(model.read_bytes()[:-20])
-    worker = start(
-        "asrbuild.architectures.onnx.worker", "ONNX Runtime", tmp_path / "out.npz", *arguments
-    )
+    worker = start(WORKER, "ONNX Runtime", tmp_path / "out.npz", *arguments)
     with pytest.raises(AsrbuildError, match="onnxruntime cannot load the model"):
         worker.wait(60)

@@ -35,6 +35,7 @@ ORIGINAL_KEYS = NETWORK_KEYS = ("source.config",)
 CARD_KEYS = ("source.author", "source.license", "source.description")
 THREAD_MODULES = ()
 ORIGINAL, RUNTIME, FORMAT = "network in numpy", "numpy", "weights"
+WORKER = "asrbuild.architectures.cached_convolution.worker"
 CALLS = CONVERTS_EXPORTED = False
 LIBRARIES: Mapping[str, tuple[str, ...]] = {"reference": ("numpy",)}
 
@@ -144,8 +145,7 @@ def recover(
 def start(original: Original, config: Any, cases: Path, out: Path) -> Any:
     from asrbuild.architectures.original import start
 
-    module = "asrbuild.architectures.cached_convolution.worker"
-    return start(module, "numpy", out, "--cases", str(cases), "--model", str(original.file))
+    return start(WORKER, RUNTIME, out, "--cases", str(cases), "--model", str(original.file))
 
 
 def landmarks(original: Original, features: Any) -> Any:

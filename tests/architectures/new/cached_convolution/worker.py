@@ -41,4 +41,4 @@ def convolve(rows: Array, weight: Array, bias: Array) -> tuple[Array, Array]:
 
 
 if __name__ == "__main__":
-    sys.exit(serve(run, None, "--model"))
+    sys.exit(serve(run, lambda: None, "--model"))
