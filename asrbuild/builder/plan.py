@@ -4,6 +4,7 @@
     cases  ─┤             ├► prove ─┐
     convert ┴► execute ───┤         ├► the artifact
        ├──────► witness ──┘         │
+       ├──────► vectors ────────────┤
        └──────► evaluate ───────────┘
 
 If the original runs call by call, ``calls`` replaces ``reference``, after ``convert``. A sweep over
@@ -42,6 +43,7 @@ from asrbuild.builder.stages import (
     lower,
     prove,
     reference,
+    vectors,
     witness,
 )
 
@@ -55,6 +57,7 @@ STAGES = (
     lower.STAGE,
     calls.STAGE,
     execute.STAGE,
+    vectors.STAGE,
     prove.STAGE,
     evaluate.STAGE,
 )

@@ -26,6 +26,7 @@ from asrbuild.builder.sources import Source
 from asrbuild.builder.stages.evaluate import EVALUATION
 from asrbuild.builder.stages.lower import PACKAGE, asset_manifest
 from asrbuild.builder.stages.prove import HEARD, VERIFICATION
+from asrbuild.builder.stages.vectors import VECTORS
 from asrbuild.coreml.choices import ASSET
 
 
@@ -156,7 +157,9 @@ def assemble(
     """
     from asrbuild.artifact.agreement import content_digest_of
     from asrbuild.coreai.asset import open_witness
-    from asrbuild.handover.app.kit import refusal, write_kit
+    from asrbuild.handover.app.kit import write_kit
+    from asrbuild.handover.app.limits import refusal
+    from asrbuild.handover.app.vectors import artifact_recordings, load_vectors, run_package
     from asrbuild.proof.execution import package_function
     from asrbuild.speech.alphabet import Alphabet
     from asrbuild.speech.audio import wav_bytes
@@ -206,13 +209,14 @@ def assemble(
         update={"version": version, "artifact_id": f"{manifest.name}/{version}"}
     )
     _write_reports(staging, manifest, own)
-    if refusal(manifest) is not None:
-        pass  # `asrbuild app` names what the kit cannot run
-    elif asset:
-        with open_witness(package, package_function(manifest)) as wide:
-            write_kit(staging, staging, manifest, package=wide)
-    else:
-        write_kit(staging, staging, manifest)
+    if refusal(manifest) is None:  # else `asrbuild app` names what the kit cannot run
+        if asset:
+            recordings = artifact_recordings(staging, manifest)
+            with open_witness(package, package_function(manifest)) as wide:
+                vectors = run_package(staging, manifest, recordings, wide)
+        else:
+            vectors = load_vectors(proven.folders["vectors"] / VECTORS)
+        write_kit(staging, manifest, vectors)
     _write_text(staging / MANIFEST, m.to_json(manifest))
     return manifest
 

@@ -20,7 +20,7 @@ from asrbuild.cli import main as cli
 from tests import preloaded  # noqa: F401
 from tests.acceptance.conftest import Finished
 
-STAGES = ("export", "cases", "reference", "convert", "execute", "prove", "artifact")
+STAGES = ("export", "cases", "reference", "convert", "execute", "vectors", "prove", "artifact")
 TENSORFLOW = ("coreml.frontend=tensorflow", "coreml.lstm=loop")
 #: (stage that meets the full disk, overrides, where the temporary files are)
 FULL = [

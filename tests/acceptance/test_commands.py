@@ -85,7 +85,7 @@ def test_plan_gives_the_reason_for_each_stage_that_runs(workshop: Workshop, tmp_
     recording = tmp_path / "sample.wav"
     recording.write_bytes((DEMO / "sample.wav").read_bytes() + b"\0")
     changed = _reasons(workshop, f"source.sample.audio={recording}")
-    assert set(changed) == {"cases", "reference", "execute", "prove", "artifact"}
+    assert set(changed) == {"cases", "reference", "execute", "vectors", "prove", "artifact"}
     (content,) = changed["cases"]
     assert content.startswith("content of sample: ")
     (made,) = changed["reference"]

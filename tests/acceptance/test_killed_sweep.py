@@ -21,7 +21,7 @@ from tests.killing import seeded
 KILLS = 50
 MODELS, FORMATS = ("static", "dynamic_to_static"), ("mlprogram", "neuralnetwork")
 #: Stages in which a kill must fall; the others take a hundredth of a second.
-STAGES = ("reference", "convert", "execute", "prove", "publication")
+STAGES = ("reference", "convert", "execute", "vectors", "prove", "publication")
 #: A stage that did work, in the progress of a sweep: `[0] convert    ...   1.2 s`.
 DONE = re.compile(r"^\[\d+\] ([a-z]+) .* \d+\.\d s$", re.MULTILINE)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from asrbuild.artifact import integrity, lookup
 
-STAGES = ("export", "cases", "reference", "convert", "execute", "prove")
+STAGES = ("export", "cases", "reference", "convert", "execute", "vectors", "prove")
 
 
 def test_three_builds_at_once_share_the_work(tmp_path: Path) -> None:

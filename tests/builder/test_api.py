@@ -13,7 +13,7 @@ from tests.imports import run_python
 from tests.paths import DEMO, SAMPLE_TEXT
 
 QUICK = ("model=static", "verify=quick", "verify.witness=off")
-STAGES = {"export", "cases", "reference", "convert", "execute", "prove", "artifact"}
+STAGES = {"export", "cases", "reference", "convert", "execute", "vectors", "prove", "artifact"}
 
 
 @pytest.fixture(scope="module")

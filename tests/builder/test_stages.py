@@ -23,7 +23,7 @@ from asrbuild.builder.stage import Stage, UndeclaredError, View
 
 DEMO = PACKAGE / "demo"
 #: The stages of the package and all after it.
-PACKAGE_ON = "convert execute prove evaluate artifact"
+PACKAGE_ON = "convert execute vectors prove evaluate artifact"
 #: Override -> the stages that run again. The base is model=dynamic_to_static with a set of
 #: recordings; the artifact is made again for all that its manifest records.
 SHARED = {
@@ -39,7 +39,7 @@ SHARED = {
     "source.checkpoint_dir={at}/checkpoint": f"export reference {PACKAGE_ON}",
     "source.alphabet_config_path={at}/alphabet.txt": f"export reference {PACKAGE_ON}",
     "source.sample.text={at}/words.txt": "prove artifact",
-    "source.sample.audio=demo:second.wav": "cases reference execute prove artifact",
+    "source.sample.audio=demo:second.wav": "cases reference execute vectors prove artifact",
     "verify.inputs=[sample,noise]": "cases reference execute prove artifact",
     "export.beam_width=100": "export reference prove evaluate artifact",
     "n_steps=17": PACKAGE_ON,
@@ -114,7 +114,7 @@ def test_compute_units_count_where_core_ml_runs_the_package(
 
 def test_unneeded_stages_are_not_planned(at: Path) -> None:
     names = [step.stage.name for step in plan(*settle(compose_recipe([]), at / "cache")).steps]
-    assert names == ["export", "cases", "reference", "convert", "execute", "prove"]
+    assert names == ["export", "cases", "reference", "convert", "execute", "vectors", "prove"]
 
 
 def test_the_witness_is_a_stage_if_its_runtime_is_installed(
@@ -227,7 +227,7 @@ def test_a_plan_does_not_wait_for_the_imports_of_threads(
 @pytest.mark.parametrize(
     ("changed_file", "again"),
     [
-        ("coreml/executor/mil/linear.py", {"execute", "prove", "evaluate", "artifact"}),
+        ("coreml/executor/mil/linear.py", {"execute", "vectors", "prove", "evaluate", "artifact"}),
         ("coreml/convert.py", {"convert"}),
         ("architectures/deepspeech/landmarks.py", {"prove"}),
         ("proof/bisect.py", {"prove", "evaluate", "artifact"}),

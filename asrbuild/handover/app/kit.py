@@ -10,131 +10,49 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
-import wave
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
-from asrbuild.artifact import manifest2
-from asrbuild.artifact.calls import Predicts
 from asrbuild.artifact.integrity import verify_files, write_sums
 from asrbuild.artifact.layout import CONFORMANCE_KIT, README, SUMS, SWIFT_KIT
 from asrbuild.artifact.manifest import Manifest
-from asrbuild.artifact.named_files import file_of
-from asrbuild.artifact.runtime import feature_settings, load_package
 from asrbuild.base.array import Array
 from asrbuild.base.disk import disk_errors, files_in, rename_directory
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.base.places import resolve_file
 from asrbuild.coreml.choices import ASSET
-from asrbuild.coreml.executor.products import sharing
-from asrbuild.coreml.executor.threads import one_thread
-from asrbuild.handover.app.conformance import short_recordings, write_conformance
+from asrbuild.handover.app.conformance import write_conformance
+from asrbuild.handover.app.limits import check_kit
 from asrbuild.handover.app.swift import ROOT, manifest_swift
+from asrbuild.handover.app.vectors import Recording, artifact_recordings, run_package
 from asrbuild.handover.report.environment import environment
 from asrbuild.handover.report.page import feeding_text
-from asrbuild.speech.audio import read_audio, to_int16
 
 TEMPLATES = Path(__file__).parent / "templates"
-_RECORDING = "demo:sample.wav"
 #: Names that the kit adds to a folder.
 ENTRIES = (README, SWIFT_KIT, CONFORMANCE_KIT)
 #: The only generated file of the Swift package, made from the models of the manifest.
 MADE = f"Sources/ASRCore/Manifest/{ROOT}.swift"
 #: The oldest systems of the Swift code: it uses Core ML interfaces that they introduced.
 _SWIFT_MINIMUM = {"iOS": "15", "macOS": "12"}
-#: Steps of the recording ``one_chunk`` for a package that takes whole utterances.
-_WHOLE_STEPS = 16
 
 
-def refusal(manifest: Manifest) -> str | None:
-    """The part of an artifact that the kit's Swift code cannot run; None: it runs all of it."""
-    if not isinstance(manifest, manifest2.Manifest):
-        return None
-    if manifest.model.format == ASSET:
-        return f"an .aimodel with a manifest {manifest.schema_version}"
-    for pair in manifest.state:
-        if pair.initial == "given":
-            return f"the state {pair.output}, which begins with values that an app gives"
-    known = ("features", "samples", "step_count", "step_range", "state")
-    for tensor in manifest.model.inputs:
-        if tensor.meaning not in known:
-            return f"the input {tensor.name}, whose meaning is {tensor.meaning}"
-        if tensor.dtype == "float16":
-            return f"the input {tensor.name} in half precision"
-    if manifest.streaming.functions is not None:
-        return "a stream of several functions of the package"
-    return None
-
-
-def check_kit(manifest: Manifest) -> None:
-    """Raises if the kit's Swift code cannot run an artifact.
-
-    Raises:
-        AsrbuildError: naming what it cannot run.
-    """
-    if (what := refusal(manifest)) is not None:
-        raise AsrbuildError(
-            f"the app kit does not run {manifest.artifact_id}: it has no code for {what}",
-            key="schema_version",
-            fix="feed the package as its manifest says, as `asrbuild transcribe` does",
-        )
-
-
-def write_kit(
-    directory: Path,
-    artifact: Path,
-    manifest: Manifest,
-    recordings: Mapping[str, Array] | None = None,
-    package: Predicts | None = None,
-) -> None:
+def write_kit(directory: Path, manifest: Manifest, vectors: Mapping[str, Recording]) -> None:
     """Writes the kit of an artifact into ``directory``, which may be the artifact's own.
 
     Args:
-        artifact: the folder of the manifest's paths.
-        recordings: name -> int16 samples (n,), for the conformance kit; None: the artifact's
-            reference recording, whole and cut to awkward lengths.
-        package: the package that computes the vectors; None: the artifact's own package.
-
-    Raises:
-        AsrbuildError: the package cannot be run.
+        vectors: the conformance vectors of its package, from :func:`run_package`.
     """
     check_kit(manifest)
-    kit = directory / CONFORMANCE_KIT
-    names = write_vectors(kit, artifact, manifest, recordings, package)
+    write_conformance(directory / CONFORMANCE_KIT, manifest, vectors)
     write_swift(directory / SWIFT_KIT)
-    (directory / README).write_text(readme(manifest, names), encoding="utf-8", newline="\n")
+    text = readme(manifest, list(vectors))
+    (directory / README).write_text(text, encoding="utf-8", newline="\n")
 
 
-def write_vectors(
-    directory: Path,
-    artifact: Path,
-    manifest: Manifest,
-    recordings: Mapping[str, Array] | None = None,
-    package: Predicts | None = None,
-) -> list[str]:
-    """Writes the conformance kit of an artifact into a new folder; returns its recordings' names.
-
-    The arguments are as in :func:`write_kit`.
-    """
-    if recordings is None:
-        samples = _reference_samples(artifact, manifest)
-        recordings = short_recordings(samples, feature_settings(manifest), _chunk_steps(manifest))
-    with one_thread(), sharing():
-        package = package or load_package(artifact, manifest)
-        write_conformance(directory, manifest, package, recordings)
-    return list(recordings)
-
-
-def _reference_samples(artifact: Path, manifest: Manifest) -> Array:
-    """The int16 samples of the artifact's reference recording; without one, of the demo's."""
-    reference = getattr(manifest.features, "reference", None)
-    if reference is None:
-        return to_int16(read_audio(resolve_file(_RECORDING), manifest.audio.sample_rate))
-    audio_file = file_of(artifact, reference.audio, "features.reference.audio")
-    with wave.open(str(audio_file), "rb") as file:
-        return np.frombuffer(file.readframes(file.getnframes()), "<i2")
+def write_vectors(directory: Path, artifact: Path, manifest: Manifest) -> None:
+    """Writes the conformance kit of an artifact into a new folder."""
+    recordings = artifact_recordings(artifact, manifest)
+    write_conformance(directory, manifest, run_package(artifact, manifest, recordings))
 
 
 def write_folder(
@@ -170,7 +88,10 @@ def write_folder(
         for file in files:
             (made / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(artifact / file, made / file)
-        write_kit(made, artifact, manifest, recordings)
+        vectors = run_package(
+            artifact, manifest, recordings or artifact_recordings(artifact, manifest)
+        )
+        write_kit(made, manifest, vectors)
         write_sums(made)
         rename_directory(made, directory)
 
@@ -187,12 +108,6 @@ def write_swift(directory: Path) -> None:
         (directory / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(TEMPLATES / SWIFT_KIT / file, directory / file)
     (directory / MADE).write_text(manifest_swift(), encoding="utf-8", newline="\n")
-
-
-def _chunk_steps(manifest: Manifest) -> int:
-    streaming = manifest.streaming
-    chunk = streaming.steps_per_chunk if streaming.mode == "chunked" else None
-    return chunk or _WHOLE_STEPS
 
 
 def minimum_systems(manifest: Manifest) -> dict[str, str]:

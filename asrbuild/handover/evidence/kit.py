@@ -19,7 +19,8 @@ from asrbuild.artifact.manifest import Manifest, with_function
 from asrbuild.artifact.named_files import package_path
 from asrbuild.base.disk import disk_errors, files_in, rename_directory
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.handover.app.kit import check_kit, write_swift, write_vectors
+from asrbuild.handover.app.kit import write_swift, write_vectors
+from asrbuild.handover.app.limits import check_kit
 from asrbuild.handover.evidence.checks import operations
 from asrbuild.handover.evidence.document import package_digest
 from asrbuild.handover.report.environment import environment
