@@ -65,6 +65,7 @@ def test_plan_and_why_name_the_changed_key(workshop: Workshop) -> None:
         "reference": True,
         "convert": False,
         "execute": False,
+        "vectors": False,
         "prove": False,
         "artifact": False,
     }

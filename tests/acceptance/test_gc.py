@@ -48,6 +48,7 @@ def test_only_entries_of_no_artifact_are_removed(workshop: Workshop, tmp_path: P
         "export",
         "prove",
         "reference",
+        "vectors",
     }
     for stage in ("artifact", "convert", "execute", "vectors", "prove"):
         assert stages.count(stage) >= len(GONE), stage
