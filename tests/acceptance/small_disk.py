@@ -78,7 +78,8 @@ def leftovers(disk: Path) -> list[Path]:
 def forget(disk: Path, stage: str) -> None:
     """Removes the store and the results of ``stage`` and of those after it."""
     later = STAGES[STAGES.index(stage) + 1 :]
-    for name in {stage, *later} - ({"convert", "execute"} if stage == "reference" else set()):
+    concurrent = {"convert", "execute", "vectors"} if stage == "reference" else set()
+    for name in {stage, *later} - concurrent:
         shutil.rmtree(disk / "cache" / name, ignore_errors=True)
     if (disk / "store").exists():
         subprocess.run(["chmod", "-R", "u+w", str(disk / "store")], check=True)
