@@ -27,13 +27,15 @@ def recipe_of(spec: str, overrides: Sequence[str]) -> tuple[Recipe, list[str]]:
         The recipe, and the artifact's overrides followed by these, for the new manifest.
 
     Raises:
-        AsrbuildError: there is no such artifact, or the manifest names a file of another machine
-        and no override gives its path here.
+        AsrbuildError: there is no such artifact, an override names no key or has a value of another
+        type, or the manifest names a file of another machine and no override gives its path here.
     """
     from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
 
     from asrbuild.artifact.lookup import resolve
     from asrbuild.artifact.reading import read_manifest
+    from asrbuild.builder.explain import explain
 
     paths = compose_recipe([each for each in overrides if each.startswith("paths.")]).paths
     artifact = resolve(Path(paths.artifacts), spec)
@@ -49,7 +51,10 @@ def recipe_of(spec: str, overrides: Sequence[str]) -> tuple[Recipe, list[str]]:
                 key="--from",
                 fix="write the keys to change: coreml.precision=fp32",
             )
-        OmegaConf.update(config, found.key_or_group, found.value(), force_add=found.is_add())
+        try:
+            OmegaConf.update(config, found.key_or_group, found.value(), force_add=found.is_add())
+        except OmegaConfBaseException as error:
+            raise explain(error, given) from error
     recipe = replace(to_recipe(config), paths=paths)
     _require_files(config, artifact)
     return recipe, [*provenance.overrides, *overrides]

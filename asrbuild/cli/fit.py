@@ -138,7 +138,7 @@ def _print(
     from asrbuild.handover.fit import page
 
     console = terminal.console()
-    console.print(model, style="bold")
+    console.print(model, style="bold", soft_wrap=not terminal.is_terminal())
     about: list[tuple[str, str]] = page.device_rows(found) or [("Neural Engine", page.NO_DEVICE)]
     _rows("", about)
     table = bare("", "verdict", "what", "of weights", "of multiply-adds", "rule")

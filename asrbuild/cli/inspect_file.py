@@ -100,7 +100,8 @@ def _print_tables(summary: OnnxSummary) -> None:
     stored = ", ".join(f"{count:,} {kind}" for kind, count in summary.stored.items())
     console.print(
         f"{summary.path}: {summary.nbytes:,} bytes, op set {summary.opset}, weights: "
-        f"{stored or 'none'}"
+        f"{stored or 'none'}",
+        soft_wrap=not terminal.is_terminal(),
     )
     inputs = []
     for tensor in summary.inputs:

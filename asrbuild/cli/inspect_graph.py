@@ -51,6 +51,7 @@ def _print_tables(summary: GraphSummary) -> None:
     console.print(
         f"{summary.path}: {summary.nbytes:,} bytes, {summary.parameters:,} parameters"
         f"{f' ({stored})' if stored else ''}, {sum(summary.ops.values())} nodes",
+        soft_wrap=not terminal.is_terminal(),
     )
     if not summary.frozen:
         first, *more = summary.variables
@@ -59,6 +60,7 @@ def _print_tables(summary: GraphSummary) -> None:
             f"not frozen: {first}{others} hold variables, whose values are in a checkpoint; "
             "freeze the graph with it before a build",
             style="yellow",
+            soft_wrap=not terminal.is_terminal(),
         )
     for title, ports in (("Inputs", summary.inputs), ("Outputs", summary.outputs)):
         rows = ((port.name, port.dtype, Shape(port.shape), port.op) for port in ports)

@@ -59,6 +59,7 @@ def _show_asset(asset: Path, shown: str, as_json: bool) -> None:
         f"runs on iOS, macOS {found['minimum_os']} and later; values: {stored}",
         f"computes in {', '.join(found['compute_types'])}",
         sep="\n",
+        soft_wrap=not terminal.is_terminal(),
     )
     for name, function in found["functions"].items():
         rows = [
@@ -95,6 +96,7 @@ def _print_model(summary: ModelSummary) -> None:
             else "set by its deployment target; no part of it requires more"
         ),
         sep="\n",
+        soft_wrap=not terminal.is_terminal(),
     )
     if summary.labels:
         console.print(f"{len(summary.labels)} classes: {' '.join(map(repr, summary.labels))}")

@@ -59,6 +59,7 @@ def read_dataset(path: Path) -> list[Recording]:
         raise AsrbuildError(
             f"{len(missing)} of {len(found)} recordings are not there, first {missing[0]}",
             file=path,
+            fix="copy them there, or correct their names: a name is relative to the table's folder",
         )
     return found
 
@@ -99,11 +100,17 @@ def _table(path: Path) -> Iterator[Recording]:
                     fix='put a transcript that has commas in quotes: "yes, please"',
                 )
             if len(row) <= max(columns[audio], columns[spoken]) or not row[columns[audio]]:
-                raise AsrbuildError(f"line {reader.line_num} is not whole", file=path)
+                raise AsrbuildError(
+                    f"line {reader.line_num} is not whole",
+                    file=path,
+                    fix="give each line a recording and its words",
+                )
             file = _audio_file(path.parent, row[columns[audio]], audio)
             yield Recording(file, row[columns[spoken]])
     except csv.Error as error:
-        raise AsrbuildError(f"not a CSV file: {error}", file=path) from error
+        raise AsrbuildError(
+            f"not a CSV file: {error}", file=path, fix="save the table again as CSV, in UTF-8"
+        ) from error
 
 
 def _rows(text: str, delimiter: str) -> Any:
@@ -154,5 +161,9 @@ def _folder(path: Path) -> Iterator[Recording]:
     for audio in sorted(path.glob("*.wav")):
         text = audio.with_suffix(".txt")
         if not text.is_file():
-            raise AsrbuildError(f"{audio.name} has no {text.name} next to it", file=path)
+            raise AsrbuildError(
+                f"{audio.name} has no {text.name} next to it",
+                file=path,
+                fix=f"write its words into {text.name}, or move it out of the folder",
+            )
         yield Recording(audio, read_text(text).strip())

@@ -287,8 +287,12 @@ def test_an_artifact_is_built_again_from_its_manifest(
     assert (recipe.coreml.precision, recipe.source.second) == ("fp32", None)
     assert overrides[-1] == "source.second=null"
     assert "verify=quick" in overrides
-    with pytest.raises(AsrbuildError, match="model=static is none"):
+    with pytest.raises(AsrbuildError, match="model=static is not a key with a value"):
         recipe_of(name, ["model=static"])
+    with pytest.raises(AsrbuildError, match="unknown key n_step\n"):
+        recipe_of(name, ["n_step=3"])
+    with pytest.raises(AsrbuildError, match="n_steps=x has the wrong type"):
+        recipe_of(name, ["n_steps=x"])
     with pytest.raises(AsrbuildError, match=r"source\.path was graph\.pb") as raised:
         recipe_of(name, ["source.path=graph.pb"])
     assert "source.path=PATH" in str(raised.value.fix)
