@@ -15,6 +15,7 @@ from asrbuild.base.errors import AsrbuildError
 from asrbuild.cli.main import dispatch
 from asrbuild.cli.tree import PANELS, Group
 from tests.acceptance.conftest import Workshop
+from tests.command import run_main
 
 #: Commands whose examples run first, because other examples use their results.
 FIRST = ("build", "export", "key new", "bundle", "ship")
@@ -152,6 +153,14 @@ def test_help_names_arguments_in_capitals_and_gives_flags_no_value(
     assert "{" not in shown
     assert dispatch(["--help"]) == 0
     assert "--version Print the version." in " ".join(capsys.readouterr().out.split())
+
+
+def test_exit_codes_of_a_wrong_command_line_are_documented(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """docs/settings.md lists them; a lone word may be a recipe that lacks its ``=``."""
+    for line, code in (("nonsense", 1), ("channel nonsense", 2), ("ls --none", 2), ("verify", 2)):
+        assert run_main(line.split(), monkeypatch, capfd)[0] == code, line
 
 
 @pytest.mark.parametrize(
