@@ -158,7 +158,7 @@ def test_from_the_search_to_an_artifact_that_names_its_set(
         (["tune.beam_width=[0,9]"], "tune.beam_width=[0, 9] is not a range"),
         (["tune.trials=0"], "tune.trials=0 must be at least 1"),
         (["tune.output=/dev/null/x"], "while making the folder for what is tuned"),
-        (["tune.data=none.csv"], "no such data set\n  file: none.csv"),
+        (["tune.data=none.csv"], "tune.data names no file\n  key: tune.data\n  file: none.csv"),
         (["decoder=beam"], "the beam decoder uses no scorer and no hot words"),
         (["tune.target=model"], "tune.target=model is not a choice"),
     ],
