@@ -223,7 +223,7 @@ def run_cases(
     session = GraphSession(for_any_batch(graph) if batch else graph, lean=lean)
     run = partial(run_together, session, nodes=nodes, steps=steps, n_hidden=n_hidden)
 
-    # One batch reads the weights once a step; meanwhile the build uses the other processors.
+    # A batch reads the weights once a step; meanwhile the build uses the other processors.
     pieces = _run_at_once(run, batch, cases) if batch else None
     if pieces is None:
         ordered = sorted(cases, key=lambda name: -len(cases[name]))
