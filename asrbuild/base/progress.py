@@ -79,10 +79,16 @@ class Progress:
             else:
                 self._spinner.update(terminal.line(f"{text} …"))
 
-    def line(self, name: str, text: str, seconds: float | None = None) -> None:
-        """Reports a finished stage and its duration."""
+    def line(
+        self,
+        name: str,
+        text: str,
+        seconds: float | None = None,
+        kind: Literal["started", "finished"] = "finished",
+    ) -> None:
+        """Reports a finished stage and its duration, or in one line that something has started."""
         if self.on_event is not None:
-            self.on_event(Event("finished", name, text, seconds))
+            self.on_event(Event(kind, name, text, seconds))
             return
         took = "" if seconds is None else f"  {seconds:6.1f} s"
         terminal.say(f"{self.prefix}{name:<10} {text:<58}{took}", err=True)

@@ -24,7 +24,7 @@ from asrbuild.builder.config_folders import check_folders
 from asrbuild.builder.naming import told_apart
 from asrbuild.builder.overrides import is_plain
 from asrbuild.builder.record import published_overrides
-from asrbuild.builder.sweep_jobs import RECORDS, about, done
+from asrbuild.builder.sweep_jobs import RECORDS, about, count, done
 
 if TYPE_CHECKING:
     from asrbuild.builder.engine import Built
@@ -145,7 +145,8 @@ def _tell_all(jobs: list[JobRecord], records: Path, seconds: float) -> None:
 
     sweep = about(records)
     folder = Path(sweep.folder)
-    page, title = folder / PAGE, f"Sweep of {len(jobs)} jobs"
+    total = max(len(jobs), sweep.jobs or 0)  # an interrupted sweep has no record of later jobs
+    page, title = folder / PAGE, f"Sweep of {count(total)}"
     table = write_page(page, title, job_rows(jobs), swept_columns(jobs), sweep.better)
     with disk_errors("writing the table of the sweep", folder / TABLE):
         (folder / TABLE).write_text(csv_text(table), encoding="utf-8", newline="")
@@ -153,7 +154,7 @@ def _tell_all(jobs: list[JobRecord], records: Path, seconds: float) -> None:
         rows = [asdict(job) for job in jobs]
         _say_event("swept", None, {"jobs": rows, "page": page, "seconds": round(seconds, 3)})
         return
-    print_table(jobs, seconds)
+    print_table(jobs, count(total), seconds)
     terminal.say(f"page: {os.path.relpath(page)}")
     terminal.say(f"csv: {os.path.relpath(folder / TABLE)}")
 
@@ -237,7 +238,7 @@ def _sweep_job(config: Any) -> Returned:
     sweep = about(Path(os.environ[RECORDS]))
     of = "" if sweep.jobs is None else f"{number + 1} of {sweep.jobs}: "
     shown = [each for each in overrides if each.lstrip("+~").partition("=")[0] in sweep.varied]
-    progress.line("job", of + " ".join(shown or overrides))
+    progress.line("job", of + " ".join(shown or overrides), kind="started")
     # This record remains if the job's process is killed.
     _write(_unfinished(number, overrides, "running", 0.0, ""))
     try:

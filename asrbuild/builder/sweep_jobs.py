@@ -98,8 +98,8 @@ class Done:
     seconds_left: float | None
 
     def __str__(self) -> str:
-        count = f"{self.jobs} of {self.total} jobs" if self.total else f"{self.jobs} jobs"
-        return count if self.seconds_left is None else f"{count}, {_span(self.seconds_left)} left"
+        text = f"{self.jobs} of {count(self.total)}" if self.total else count(self.jobs)
+        return text if self.seconds_left is None else f"{text}, {_span(self.seconds_left)} left"
 
 
 def done(records: Path) -> Done:
@@ -116,6 +116,11 @@ def done(records: Path) -> Done:
         return Done(len(ended), total, None)
     each = (max(ended) - min(ended)) / (len(ended) - 1)
     return Done(len(ended), total, each * (total - len(ended)))
+
+
+def count(jobs: int) -> str:
+    """``1 job``, ``2 jobs``."""
+    return "1 job" if jobs == 1 else f"{jobs} jobs"
 
 
 def _span(seconds: float) -> str:

@@ -11,7 +11,7 @@ from asrbuild.base import terminal
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.kinds.places import ARRAY
 from asrbuild.base.kinds.recognition import require
-from asrbuild.base.tables import folding, show
+from asrbuild.base.tables import show_rows
 from asrbuild.cli.options import ArtifactsOption, JsonOption, new_folder
 from asrbuild.cli.packages import PackageArgument, opened_package
 
@@ -269,10 +269,7 @@ def _shape(feature: Feature) -> str:
 
 
 def _print_table(title: str, columns: list[str], rows: list[dict[str, Any]]) -> None:
-    table = folding(title, *columns)
-    for row in rows:
-        table.add_row(*(_text(row[column]) for column in columns))
-    show(table)
+    show_rows(title, columns, ([_text(row[column]) for column in columns] for row in rows))
 
 
 def _text(value: Any) -> str:

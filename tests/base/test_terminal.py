@@ -98,7 +98,7 @@ def test_a_sweep_shows_overrides_with_brackets(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     failed = job(override, status="failed", error=f"{HOSTILE}\nsecond line")
-    print_table([job("coreml.outputs=[logits,new_state_c]"), failed], 1.0)
+    print_table([job("coreml.outputs=[logits,new_state_c]"), failed], "2 jobs", 1.0)
     shown = capsys.readouterr().out
     # A column for each key that differs, with the job's value.
     key, _, value = override.partition("=")

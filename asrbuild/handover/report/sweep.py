@@ -70,15 +70,18 @@ def swept(jobs: Sequence[JobRecord]) -> dict[str, dict[int, str]]:
     }
 
 
-def print_table(jobs: Sequence[JobRecord], seconds: float) -> None:
-    """Prints the table to standard output, and below it the error of each failed job."""
+def print_table(jobs: Sequence[JobRecord], total: str, seconds: float) -> None:
+    """Prints the table to standard output, and below it the error of each failed job.
+
+    ``total``: the number of all jobs of the sweep, as ``12 jobs``.
+    """
     failed = [job for job in jobs if job.status == "failed"]
     piped = not terminal.is_terminal()
     roomy = piped or terminal.console().width >= _NARROW
     figures, keys = FIGURES if roomy else {}, swept(jobs)
     numbers = ("#", "model MB", *figures.values(), "WER %", "s")
     table = folding(
-        f"{len(jobs) - len(failed)} of {len(jobs)} jobs succeeded in {seconds:.1f} s",
+        f"{len(jobs) - len(failed)} of {total} succeeded in {seconds:.1f} s",
         *("#", "status", *keys, "artifact", "model MB", *figures.values(), "WER %", "words", "s"),
         right=numbers,
     )

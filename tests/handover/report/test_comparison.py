@@ -162,7 +162,7 @@ def test_the_csv_has_no_formulas():
 def test_a_sweep_without_a_single_artifact_has_a_page(tmp_path):
     write_page(tmp_path / "page.html", "Sweep", job_rows([job(0, None, "no")]))
     found = Page((tmp_path / "page.html").read_text(encoding="utf-8"))
-    assert "0 of 1 jobs succeeded" in found.text
+    assert "0 of 1 job succeeded" in found.text
     assert "select" not in found.tags
 
 

@@ -69,7 +69,7 @@ def test_a_terminal_breaks_no_name(
 ) -> None:
     monkeypatch.setattr(terminal, "is_terminal", lambda **_: True)
     monkeypatch.setattr(terminal, "console", lambda: Console(width=width, markup=False))
-    print_table([*JOBS, FAILED], 3.0)
+    print_table([*JOBS, FAILED], "3 jobs", 3.0)
     text = capsys.readouterr().out
     assert max(map(len, map(str.rstrip, text.splitlines()))) <= width
     assert "2 of 3 jobs succeeded in 3.0 s" in text
@@ -83,7 +83,7 @@ def test_a_terminal_breaks_no_name(
 
 
 def test_a_pipe_gets_a_line_for_each_job(capsys: pytest.CaptureFixture[str]) -> None:
-    print_table(JOBS, 3.0)
+    print_table(JOBS, "2 jobs", 3.0)
     title, *rows = capsys.readouterr().out.splitlines()
     assert title == "2 of 2 jobs succeeded in 3.0 s"
     headings, first, second = (row.split("\t") for row in rows)
