@@ -72,10 +72,12 @@ def test_an_unreadable_file_or_folder_is_an_error(
         path.chmod(0)
     static = workshop.artifact("static", "mlprogram")
     arguments = [a.format(static=static) for a in arguments]
-    # Root may read all files, so the process becomes another user after the imports of the command.
+    # Root may read all files, so the process becomes another user after the imports of the command,
+    # and of what prints an error.
     user = os.geteuid()
     if user == 0:
         run_main(arguments, monkeypatch, capfd)
+        run_main(["show", "nothing"], monkeypatch, capfd)
         os.seteuid(65534)
     try:
         code, _, err = run_main(arguments, monkeypatch, capfd)
