@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -110,25 +111,28 @@ def _error_of(code: int, lines: list[str], runtime: str) -> AsrbuildError:
         return error
 
 
-#: Workers without arguments yet: module -> process and log.
-_begun: dict[str, tuple[subprocess.Popen[bytes], IO[bytes]]] = {}
+#: The process of a worker without arguments yet, and its log.
+_Worker = tuple[subprocess.Popen[bytes], IO[bytes]]
+_begun: defaultdict[str, list[_Worker]] = defaultdict(list)
 
 
 @contextmanager
 def begun(module: str) -> Iterator[None]:
     """Starts a worker without arguments, for the next :func:`start` of its module in the block."""
-    _begun[module] = _begin(module)
+    worker = _begin(module)
+    _begun[module].append(worker)
     try:
         yield
     finally:
-        if module in _begun:
-            process, log = _begun.pop(module)
+        with suppress(ValueError):  # it was asked
+            _begun[module].remove(worker)
+            process, log = worker
             process.kill()
             process.wait()
             log.close()
 
 
-def _begin(module: str) -> tuple[subprocess.Popen[bytes], IO[bytes]]:
+def _begin(module: str) -> _Worker:
     # A pipe could fill up while the caller converts; `wait` and `stop` close the file.
     log = tempfile.TemporaryFile()  # noqa: SIM115
     return processes.start(processes.python_module(module, watch=False), log), log
@@ -136,7 +140,10 @@ def _begin(module: str) -> tuple[subprocess.Popen[bytes], IO[bytes]]:
 
 def start(module: str, runtime: str, out: Path, *arguments: str) -> OriginalRun:
     """Gives a worker its arguments, which are those of its command line without ``--out``."""
-    process, log = _begun.pop(module) if module in _begun else _begin(module)
+    try:
+        process, log = _begun[module].pop()
+    except IndexError:
+        process, log = _begin(module)
     assert process.stdin is not None
     with suppress(BrokenPipeError):  # it has ended already, and `wait` reports its error
         process.stdin.write(json.dumps([*arguments, "--out", str(out)]).encode() + b"\n")

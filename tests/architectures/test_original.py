@@ -29,7 +29,7 @@ def asked(folder: Path) -> original.OriginalRun:
 
 def test_the_next_start_asks_the_begun_worker_and_a_later_one_another(tmp_path: Path) -> None:
     with original.begun(WORKER):
-        process, _ = original._begun[WORKER]
+        process, _ = original._begun[WORKER][-1]
         runs = [asked(tmp_path), asked(tmp_path)]
         assert runs[0].process is process
         assert runs[1].process is not process
@@ -40,15 +40,15 @@ def test_the_next_start_asks_the_begun_worker_and_a_later_one_another(tmp_path: 
 
 def test_a_worker_that_is_not_asked_ends_with_the_block() -> None:
     with original.begun(WORKER):
-        process, log = original._begun[WORKER]
+        process, log = original._begun[WORKER][-1]
     assert process.poll() == -signal.SIGKILL
     assert log.closed
-    assert not original._begun
+    assert not original._begun[WORKER]
 
 
 def test_the_end_of_a_begun_worker_is_reported(tmp_path: Path) -> None:
     with original.begun(WORKER):
-        process, _ = original._begun[WORKER]
+        process, _ = original._begun[WORKER][-1]
         process.kill()
         process.wait()
         with pytest.raises(AsrbuildError, match="ended with signal 9"):
@@ -59,7 +59,7 @@ BEGINS = f"""
 import os, signal
 from asrbuild.architectures import original
 with original.begun({WORKER!r}):
-    print(original._begun[{WORKER!r}][0].pid, flush=True)
+    print(original._begun[{WORKER!r}][-1][0].pid, flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
 """
 
