@@ -15,6 +15,11 @@ from asrbuild.builder.recipe import Recipe, recipe_keys
 _KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 #: Launcher of a plugin of Hydra's -> the extra that brings it.
 _LAUNCHERS = {"joblib": "joblib", "submitit_local": "submitit", "submitit_slurm": "submitit"}
+#: Hydra's own groups that choose what runs a sweep -> their choices.
+HYDRA_GROUPS = {
+    "hydra/launcher": ("basic", "ray", *_LAUNCHERS),
+    "hydra/sweeper": ("basic", "optuna"),
+}
 #: A choice of Hydra's groups that has keys which the usual choice has not.
 _CHOICES = {"launcher": "joblib", "sweeper": "optuna"}
 #: Of similar keys, those are named that are nearly as similar as the most similar one.

@@ -162,9 +162,11 @@ def _overrides(before: Sequence[str], last: str) -> Iterator[str]:
         for each in _values_of(key[len(mark) :], before, value[len(start) :]):
             yield f"{key}={start}{each}"
         return
-    for group in _groups(before):
-        yield f"{mark}{group}="
+    from asrbuild.builder.explain import HYDRA_GROUPS
     from asrbuild.builder.recipe import recipe_keys
+
+    for group in (*_groups(before), *HYDRA_GROUPS):
+        yield f"{mark}{group}="
 
     section, known = key[len(mark) :].rpartition(".")[0], recipe_keys()
     for name in known:
@@ -190,8 +192,10 @@ def _groups(before: Sequence[str]) -> list[str]:
 def _values_of(key: str, before: Sequence[str], typed: str) -> Iterator[str]:
     """The choices of a group or a key; paths for a key that names a file."""
     from asrbuild.base.kinds.places import KEYS
+    from asrbuild.builder.explain import HYDRA_GROUPS
     from asrbuild.builder.recipe import Recipe, chosen, lookup
 
+    yield from HYDRA_GROUPS.get(key, ())
     if key in _groups(before):
         for folder in _folders(before):
             yield from (path.stem for path in (folder / key).glob("*.yaml"))

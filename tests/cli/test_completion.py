@@ -29,6 +29,8 @@ TYPED = {
     "asrbuild plan coreml.precision=f": ("coreml.precision=fp16", "fp16"),
     "asrbuild model=static verify.edge_lengths=": ("verify.edge_lengths=true", "true"),
     "asrbuild --config-dir own model=mi": ("model=mine", "model=static"),
+    "asrbuild -m hydra/l": ("hydra/launcher=", "hydra/sweeper="),
+    "asrbuild -m hydra/launcher=j": ("hydra/launcher=joblib", "hydra/launcher=ray"),
     "asrbuild source.path=own/mo": ("source.path=own/model/", "own/model/"),
 }
 
