@@ -43,4 +43,6 @@ def value_text(value: Any) -> str:
         return str(value)
     if isinstance(value, list):
         return f"[{', '.join(map(value_text, value))}]"
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # 61 and 61.0 are one value of a recipe
     return str(value)[:12] if is_digest(value) else json.dumps(value, ensure_ascii=False)

@@ -61,7 +61,8 @@ def explain(error: BaseException, overrides: Sequence[str]) -> AsrbuildError:
                 return AsrbuildError(
                     f"{key} has the wrong type: {str(link.msg).splitlines()[0]}",
                     key=key,
-                    fix="`asrbuild … --cfg hydra` prints its present value",
+                    fix=f"`asrbuild --cfg hydra -p {str(key).rpartition('.')[0]}` prints its "
+                    "present value",
                 )
     for override in overrides:
         name = override.partition("=")[0].lstrip("+~")
@@ -82,7 +83,7 @@ def explain(error: BaseException, overrides: Sequence[str]) -> AsrbuildError:
     if not composing:
         return AsrbuildError(
             f"a launcher, sweeper or callback of Hydra failed: {first}",
-            fix="change or leave out its settings, which `asrbuild … --cfg hydra` prints; --debug "
+            fix="change or leave out its settings, which `asrbuild --cfg hydra` prints; --debug "
             "shows the traceback",
         )
     return AsrbuildError(

@@ -40,9 +40,9 @@ def write_kit(directory: Path, manifest: Manifest, vectors: Mapping[str, Recordi
     """Writes the kit of an artifact into ``directory``, which may be the artifact's own.
 
     Args:
+        manifest: that of an artifact which the kit can run, see :func:`check_kit`.
         vectors: the conformance vectors of its package, from :func:`run_package`.
     """
-    check_kit(manifest)
     write_conformance(directory / CONFORMANCE_KIT, manifest, vectors)
     write_swift(directory / SWIFT_KIT)
     text = readme(manifest, list(vectors))
@@ -64,8 +64,9 @@ def write_folder(
     """Writes a whole artifact with a new kit into a new folder, in one step.
 
     Raises:
-        AsrbuildError: the folder exists already, or the artifact is damaged.
+        AsrbuildError: the folder exists already, the artifact is damaged, or the kit cannot run it.
     """
+    check_kit(manifest)
     if directory.exists():
         raise AsrbuildError(
             "this folder exists already", file=directory, fix="name a folder that does not exist"
