@@ -68,7 +68,7 @@ def test_a_witness_does_not_change_the_version(
     for page in ("report.md", "report.html"):
         text = (seen / page).read_text(encoding="utf-8")
         assert "how a device rounds fp16 arithmetic is not" in text
-        assert text.count("one against the other") == 1
+        assert text.replace('data-label="one against', "").count("one against the other") == 1
         assert "No second runtime ran this package." in (plain / page).read_text(encoding="utf-8")
     assert len(witness_rows(second)) == 8
     assert run_command(["show", str(seen)]) == 0

@@ -54,6 +54,8 @@ def publish(store_root: Path, work_folder: Path, weights: AcousticWeights, *over
     from asrbuild.artifact import store
     from asrbuild.builder import publish as assembling
     from asrbuild.builder.stages.prove import HEARD, VERIFICATION
+    from asrbuild.builder.stages.vectors import VECTORS
+    from asrbuild.handover.app.vectors import kit_recordings, run_package, save_vectors
     from asrbuild.proof.cases import build_cases, save_reference
     from asrbuild.proof.gates import gates_from
     from asrbuild.proof.ranges import save_reaches
@@ -78,9 +80,12 @@ def publish(store_root: Path, work_folder: Path, weights: AcousticWeights, *over
     save_heard(work_folder / HEARD, proof)
     save_reaches(work_folder, proof.reaches)
     (work_folder / VERIFICATION).write_text(proof.verification.model_dump_json())
+    reference_audio = describe.reference_samples(conversion.feature_settings(recipe), source)
+    recorded = run_package(work_folder, manifest, kit_recordings(manifest, reference_audio))
+    save_vectors(work_folder / VECTORS, recorded)
     with store.staging(store_root) as staging:
         copied = assembling.copy_package(staging, work_folder, recipe)
-        folders = {"convert": work_folder, "prove": work_folder}
+        folders = dict.fromkeys(("convert", "prove", "vectors"), work_folder)
         proven = assembling.Proven(folders, staging, copied)
         manifest = assembling.assemble(recipe, source, overrides, proven)
         return store.publish(store_root, manifest.name, staging, manifest.version)
