@@ -38,7 +38,7 @@ from asrbuild.artifact.layout import CONFORMANCE_KIT
 from asrbuild.artifact.manifest import Manifest
 from asrbuild.artifact.manifest2 import tokens_of
 from asrbuild.artifact.runtime import feature_settings
-from asrbuild.handover.app.vectors import Recording, state_files
+from asrbuild.handover.app.vectors import Vectors, state_files
 from asrbuild.proof.gates import gates_from
 from asrbuild.speech.audio import wav_bytes
 from asrbuild.speech.features import kinds
@@ -51,9 +51,7 @@ STEPS = "steps.json"
 KIT = Path(__file__).parent / "templates" / CONFORMANCE_KIT
 
 
-def write_conformance(
-    directory: Path, manifest: Manifest, vectors: Mapping[str, Recording]
-) -> None:
+def write_conformance(directory: Path, manifest: Manifest, vectors: Mapping[str, Vectors]) -> None:
     """Writes the kit into ``directory``, which must not exist.
 
     Args:
@@ -78,7 +76,7 @@ def write_conformance(
         shutil.copyfile(KIT / name, directory / name)
 
 
-def _write_recording(folder: Path, manifest: Manifest, own: Recording) -> dict[str, Any]:
+def _write_recording(folder: Path, manifest: Manifest, own: Vectors) -> dict[str, Any]:
     """Writes a recording and its arrays; returns its entry of ``steps.json``."""
     folder.mkdir()
     rate = feature_settings(manifest).sample_rate

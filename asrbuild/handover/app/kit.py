@@ -23,7 +23,7 @@ from asrbuild.coreml.choices import ASSET
 from asrbuild.handover.app.conformance import write_conformance
 from asrbuild.handover.app.limits import check_kit
 from asrbuild.handover.app.swift import ROOT, manifest_swift
-from asrbuild.handover.app.vectors import Recording, artifact_recordings, run_package
+from asrbuild.handover.app.vectors import Vectors, artifact_recordings, run_package
 from asrbuild.handover.report.environment import environment
 from asrbuild.handover.report.page import feeding_text
 
@@ -36,7 +36,7 @@ MADE = f"Sources/ASRCore/Manifest/{ROOT}.swift"
 _SWIFT_MINIMUM = {"iOS": "15", "macOS": "12"}
 
 
-def write_kit(directory: Path, manifest: Manifest, vectors: Mapping[str, Recording]) -> None:
+def write_kit(directory: Path, manifest: Manifest, vectors: Mapping[str, Vectors]) -> None:
     """Writes the kit of an artifact into ``directory``, which may be the artifact's own.
 
     Args:

@@ -38,7 +38,7 @@ OTHER_STEPS = ("samples", "mfcc", "windows", "features", "probabilities")
 
 
 @dataclass(frozen=True)
-class Recording:
+class Vectors:
     """A recording with the results of every step before the decoder.
 
     Args:
@@ -54,7 +54,7 @@ class Recording:
     arrays: Mapping[str, Array]
 
 
-def save_vectors(path: Path, vectors: Mapping[str, Recording]) -> None:
+def save_vectors(path: Path, vectors: Mapping[str, Vectors]) -> None:
     """Writes an ``.npz`` of ``{name}/samples``, ``{name}/calls`` (JSON) and the arrays."""
     stored: dict[str, Any] = {}
     for name, own in vectors.items():
@@ -64,7 +64,7 @@ def save_vectors(path: Path, vectors: Mapping[str, Recording]) -> None:
     np.savez(path, **stored)
 
 
-def load_vectors(path: Path) -> dict[str, Recording]:
+def load_vectors(path: Path) -> dict[str, Vectors]:
     """Reads the file of :func:`save_vectors`."""
     with np.load(path, allow_pickle=False) as stored:
         found = dict(stored)
@@ -74,7 +74,7 @@ def load_vectors(path: Path) -> dict[str, Recording]:
         head = f"{name}/arrays/"
         arrays = {k.removeprefix(head): found[k] for k in found if k.startswith(head)}
         steps, calls = json.loads(found[f"{name}/calls"].item())
-        vectors[name] = Recording(found[f"{name}/samples"], steps, calls, arrays)
+        vectors[name] = Vectors(found[f"{name}/samples"], steps, calls, arrays)
     return vectors
 
 
@@ -83,7 +83,7 @@ def run_package(
     manifest: Manifest,
     recordings: Mapping[str, Array],
     package: Predicts | None = None,
-) -> dict[str, Recording]:
+) -> dict[str, Vectors]:
     """Runs a package on recordings, int16 (n,) by name; returns its conformance vectors.
 
     Args:
@@ -208,7 +208,7 @@ class _Placed(Acoustic):
         return made
 
 
-def _record(manifest: Manifest, package: Predicts, samples: Array) -> Recording:
+def _record(manifest: Manifest, package: Predicts, samples: Array) -> Vectors:
     """Runs one recording through every step before the decoder."""
     settings, contract = feature_settings(manifest), Contract.of(manifest)
     scaled = samples.astype(np.float32) * np.float32(manifest.audio.sample_scale)
@@ -231,7 +231,7 @@ def _record(manifest: Manifest, package: Predicts, samples: Array) -> Recording:
             for name in (pair.input, pair.output):
                 empty = np.zeros((0, *pair.shape), np.float32)
                 arrays[files[name]] = np.stack(recorder.given[name]) if recorder.calls else empty
-    return Recording(samples, steps, calls, arrays)
+    return Vectors(samples, steps, calls, arrays)
 
 
 def state_files(manifest: Manifest) -> dict[str, str]:

@@ -409,7 +409,7 @@ def test_verify_checks_a_remote(
     remote = tmp_path / "remote"
     assert command("ship", built, remote, "--channel", "beta")[0] == 0
     code, out, _ = command("verify", remote)
-    assert (code, "1 versions" in out, "all as signed" in out) == (0, True, True)
+    assert (code, "1 version, " in out, "all as signed" in out) == (0, True, True)
     digests = tree_digests(built)
     (remote / "blobs" / digests["report.html"]).write_bytes(b"<p>evil</p>")
     (remote / "blobs" / digests["alphabet.txt"]).unlink()
