@@ -203,7 +203,8 @@ class Bench:
 
     def cold(self) -> None:
         """The guide's steps and a build in turns: a machine's speed changes within minutes."""
-        hands, built = [], []
+        hands: list[Measured] = []
+        built: list[Measured] = []
         build = asrbuild_command(self.source, "model=static")
         for _ in range(max(2, self.repeat)):
             for command, runs in ((None, hands), (build, built)):
