@@ -187,13 +187,15 @@ class Bench:
     def fresh(self) -> Path:
         return Path(tempfile.mkdtemp(dir=self.base))
 
+    def once(self, command: Callable[[Path], list[str]]) -> Measured:
+        """One run in an empty folder, which the command is made for."""
+        folder = self.fresh()
+        measured = measure(command(folder), folder)
+        shutil.rmtree(folder)
+        return measured
+
     def times(self, command: Callable[[], list[str]], repeat: int | None = None) -> Measured:
-        runs = []
-        for _ in range(repeat or self.repeat):
-            folder = self.fresh()
-            runs.append(measure(command(), folder))
-            shutil.rmtree(folder)
-        return medians(runs)
+        return medians([self.once(lambda _: command()) for _ in range(repeat or self.repeat)])
 
     def by_hand(self) -> Measured:
         if self._hand is None:
@@ -205,13 +207,10 @@ class Bench:
         """The guide's steps and a build in turns: a machine's speed changes within minutes."""
         hands: list[Measured] = []
         built: list[Measured] = []
-        build = asrbuild_command(self.source, "model=static")
+        steps = [sys.executable, "-c", BY_HAND, str(self.source)]
         for _ in range(max(2, self.repeat)):
-            for command, runs in ((None, hands), (build, built)):
-                folder = self.fresh()
-                steps = [sys.executable, "-c", BY_HAND, str(self.source), str(folder), "16"]
-                runs.append(measure(command or steps, folder))
-                shutil.rmtree(folder)
+            hands.append(self.once(lambda folder: [*steps, str(folder), "16"]))
+            built.append(self.once(lambda _: asrbuild_command(self.source, "model=static")))
         self._hand = medians(hands)
         show("by hand, static, fp16", self._hand)
         show("asrbuild model=static, proven", medians(built), self._hand, 0.28, 0.50)
@@ -221,10 +220,9 @@ class Bench:
         runs: dict[str, list[Measured]] = {"off": [], "required": []}
         for _ in range(self.repeat):
             for witness, found in runs.items():
-                folder = self.fresh()
-                command = asrbuild_command(self.source, "model=static", f"verify.witness={witness}")
-                found.append(measure(command, folder))
-                shutil.rmtree(folder)
+                gate = f"verify.witness={witness}"
+                command = partial(asrbuild_command, self.source, "model=static", gate)
+                found.append(self.times(command, 1))
         without, seen = (medians(found) for found in runs.values())
         show("asrbuild model=static, no second runtime", without)
         show("asrbuild model=static, witnessed", seen, without, 1.25, None)

@@ -61,8 +61,7 @@ def serve_job(path: str, convert: Convert) -> None:
     try:
         convert(job, decoded_request(job["request"]), Path(job["destination"]))
     except AsrbuildError as error:
-        fields = {"message": error.message, "key": error.key, "file": error.file, "fix": error.fix}
-        Path(job["outcome"]).write_text(json.dumps(fields), encoding="utf-8")
+        Path(job["outcome"]).write_text(json.dumps(error.fields), encoding="utf-8")
         sys.exit(1)
 
 

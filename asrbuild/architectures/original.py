@@ -90,9 +90,13 @@ class OriginalRun:
 
     def stop(self) -> None:
         """Ends the process, without partial files."""
-        self.process.kill()
-        self.process.wait()
-        self.log.close()
+        _end(self.process, self.log)
+
+
+def _end(process: subprocess.Popen[bytes], log: IO[bytes]) -> None:
+    process.kill()
+    process.wait()
+    log.close()
 
 
 def _error_of(code: int, lines: list[str], runtime: str) -> AsrbuildError:
@@ -126,10 +130,7 @@ def begun(module: str) -> Iterator[None]:
     finally:
         with suppress(ValueError):  # it was asked
             _begun[module].remove(worker)
-            process, log = worker
-            process.kill()
-            process.wait()
-            log.close()
+            _end(*worker)
 
 
 def _begin(module: str) -> _Worker:
@@ -186,9 +187,7 @@ def serve(
             np.savez(partial, **results)
             partial.replace(parsed.out)
     except AsrbuildError as error:
-        fields = {key: getattr(error, key) for key in ("message", "key", "file", "fix")}
-        fields["file"] = None if fields["file"] is None else str(fields["file"])
-        sys.stderr.write(json.dumps(fields) + "\n")  # noqa: TID251 - the parent process reads it
+        sys.stderr.write(json.dumps(error.fields) + "\n")  # noqa: TID251 - the parent process reads it
         return 1
     gc.freeze()  # The caller waits for the end, whose collections take 0.1 s after TensorFlow.
     return 0

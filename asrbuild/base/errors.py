@@ -30,6 +30,11 @@ class AsrbuildError(Exception):
         self.file = None if file is None else str(file)
         self.fix = fix
 
+    @property
+    def fields(self) -> dict[str, str | None]:
+        """Its parts as JSON, for another process or program."""
+        return {"message": self.message, "key": self.key, "file": self.file, "fix": self.fix}
+
     def __str__(self) -> str:
         lines = [self.message]
         lines += [

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import os
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.places import PACKAGE
@@ -61,6 +63,24 @@ def install_fix(extra: str | None) -> str:
         )
         return f"uv sync{project} --inexact" + (f" --extra {extra}" if extra else "")
     return f"uv pip install --python {shlex.quote(str(here))} {requirement}"
+
+
+def import_extra(module: str, extra: str, use: str, key: str) -> Any:
+    """Imports a module that an extra of asrbuild brings.
+
+    Args:
+        use: the beginning of the error: ``a PyTorch file requires the package torch``.
+        key: the config key of that use.
+
+    Raises:
+        AsrbuildError: the module is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise AsrbuildError(
+            f"{use}, which is not installed", key=key, fix=install_fix(extra)
+        ) from error
 
 
 def extras() -> dict[str, set[str]]:

@@ -27,8 +27,9 @@ def recipe_of(spec: str, overrides: Sequence[str]) -> tuple[Recipe, list[str]]:
         The recipe, and the artifact's overrides followed by these, for the new manifest.
 
     Raises:
-        AsrbuildError: there is no such artifact, an override names no key or has a value of another
-        type, or the manifest names a file of another machine and no override gives its path here.
+        AsrbuildError: the artifact does not exist, an override's key does not exist or its value
+            has another type, or the manifest names a file of another machine and no override gives
+            its path here.
     """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException

@@ -57,8 +57,7 @@ def build_from_command_line(argv: list[str]) -> int:
         return _build(argv)
     except AsrbuildError as error:
         if os.environ[OUTPUT] == _JSON:
-            named = {name: getattr(error, name) for name in ("message", "key", "file", "fix")}
-            _say_event("failed", None, named)
+            _say_event("failed", None, error.fields)
         raise
 
 

@@ -26,7 +26,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from asrbuild.base import terminal
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.base.libraries import install_fix
+from asrbuild.base.libraries import import_extra
 
 #: Name of a sampler -> Optuna's class.
 SAMPLERS = {"tpe": "TPESampler", "random": "RandomSampler", "nsga2": "NSGAIISampler"}
@@ -141,13 +141,8 @@ def _import_optuna() -> Any:
     bars = os.environ.get("TQDM_DISABLE")
     os.environ["TQDM_DISABLE"] = "1"  # tqdm reads it at its import, for coremltools
     try:
-        import optuna
-    except ImportError as error:
-        raise AsrbuildError(
-            "hydra/sweeper=optuna requires Optuna, which is not installed",
-            key="hydra/sweeper",
-            fix=install_fix("tune"),
-        ) from error
+        use = "hydra/sweeper=optuna requires Optuna"
+        optuna = import_extra("optuna", "tune", use, "hydra/sweeper")
     finally:
         os.environ.pop("TQDM_DISABLE")
         if bars is not None:

@@ -26,7 +26,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.base.libraries import install_fix
+from asrbuild.base.libraries import import_extra
 
 #: Jobs pass no objects through Ray, so its object store is as small as Ray allows.
 _OBJECT_STORE_BYTES = 80 << 20
@@ -131,15 +131,7 @@ class RayLauncher(Launcher):
 def _import_ray() -> Any:
     for name, value in _RAY_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    try:
-        import ray
-    except ImportError as error:
-        raise AsrbuildError(
-            "hydra/launcher=ray requires Ray, which is not installed",
-            key="hydra/launcher",
-            fix=install_fix("ray"),
-        ) from error
-    return ray
+    return import_extra("ray", "ray", "hydra/launcher=ray requires Ray", "hydra/launcher")
 
 
 def _connect(ray: Any, settings: RayConf) -> None:

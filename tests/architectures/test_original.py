@@ -20,7 +20,7 @@ RUNTIME = "ONNX Runtime"
 
 
 def asked(folder: Path) -> original.OriginalRun:
-    """The worker, asked to run a model that is no model."""
+    """The worker, with a request to run a file that is not a model."""
     (folder / "no.onnx").write_bytes(b"no model")
     original.save_cases(folder / "cases.npz", {"a/00000/x": np.zeros((1, 2), np.float32)})
     arguments = "--cases", str(folder / "cases.npz"), "--model", str(folder / "no.onnx")

@@ -15,7 +15,7 @@ import numpy as np
 from asrbuild.architectures.onnx.graph import Graph, Node, Tensor
 from asrbuild.base.array import Array
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.base.libraries import install_fix
+from asrbuild.base.libraries import import_extra
 
 #: Op sets of the standard domain that the lowering supports.
 OPSETS = range(7, 25)
@@ -86,15 +86,8 @@ def import_onnx() -> Any:
     Raises:
         AsrbuildError: it is not installed.
     """
-    try:
-        import onnx
-    except ImportError as error:
-        raise AsrbuildError(
-            "reading a model in ONNX requires the package onnx, which is not installed",
-            key="source.path",
-            fix=install_fix("onnx"),
-        ) from error
-    return onnx
+    use = "reading a model in ONNX requires the package onnx"
+    return import_extra("onnx", "onnx", use, "source.path")
 
 
 def _without_functions(model: Any, path: Path) -> Any:

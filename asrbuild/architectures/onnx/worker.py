@@ -22,7 +22,7 @@ from asrbuild.architectures.original import serve
 from asrbuild.architectures.run_calls import run_calls
 from asrbuild.base.array import Array
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.base.libraries import install_fix
+from asrbuild.base.libraries import import_extra
 
 _DTYPES: dict[str, Any] = {
     "tensor(float)": np.float32,
@@ -49,15 +49,8 @@ def import_onnxruntime() -> Any:
     Raises:
         AsrbuildError: it is not installed.
     """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise AsrbuildError(
-            "running a model in ONNX requires the package onnxruntime, which is not installed",
-            key="source.path",
-            fix=install_fix("onnx"),
-        ) from error
-    return onnxruntime
+    use = "running a model in ONNX requires the package onnxruntime"
+    return import_extra("onnxruntime", "onnx", use, "source.path")
 
 
 class OnnxCalls:

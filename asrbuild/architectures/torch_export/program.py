@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.base.libraries import install_fix
+from asrbuild.base.libraries import import_extra
 
 #: Layers that coremltools 9 does not convert, or converts only as loops over time.
 _RECURRENT = ("gru", "rnn_tanh", "rnn_relu", "quantized_lstm", "quantized_gru")
@@ -22,14 +22,8 @@ def import_torch() -> Any:
     Raises:
         AsrbuildError: it is not installed.
     """
-    try:
-        import torch
-    except ImportError as error:
-        raise AsrbuildError(
-            "a PyTorch file requires the package torch, which is not installed",
-            key="source.path",
-            fix=install_fix("torch"),
-        ) from error
+    use = "a PyTorch file requires the package torch"
+    torch = import_extra("torch", "torch", use, "source.path")
     torch.set_num_threads(1)
     return torch
 
