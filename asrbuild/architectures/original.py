@@ -122,7 +122,13 @@ _begun: defaultdict[str, list[_Worker]] = defaultdict(list)
 
 @contextmanager
 def begun(module: str) -> Iterator[None]:
-    """Starts a worker without arguments, for the next :func:`start` of its module in the block."""
+    """Starts a worker without arguments, for the next :func:`start` of its module in the block.
+
+    It starts none if one of that module waits for its arguments already.
+    """
+    if _begun[module]:
+        yield
+        return
     worker = _begin(module)
     _begun[module].append(worker)
     try:

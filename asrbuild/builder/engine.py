@@ -21,10 +21,13 @@ from asrbuild.builder.receipt import Receipt
 from asrbuild.builder.recipe import Recipe, network_of
 from asrbuild.builder.rules import check_keys, check_recipe
 from asrbuild.builder.sources import Source, settle
-from asrbuild.builder.stages import calls, reference
+from asrbuild.builder.stages import calls, prove, reference, vectors
 
 if TYPE_CHECKING:
     from asrbuild.builder.run import Attempt
+
+#: The stages that run the original in a process of its own.
+_IN_ORIGINAL = (reference.STAGE, calls.STAGE)
 
 
 @dataclass(frozen=True)
@@ -56,13 +59,17 @@ def build(
     start = time.perf_counter()
     progress = progress or Progress()
     root, artifacts = Path(recipe.paths.cache), Path(recipe.paths.artifacts)
-    recipe, source = _settled(recipe)
-    planned = plan(recipe, source)
     done: list[str] = []
-    receipt = receipts.claimed(root, artifacts, planned.receipt)
-    if receipt is None:
-        # A published recipe passed the rules before, which are slow to import.
-        receipt = _build(planned, progress, done, overrides, move_latest)
+    _check(recipe)
+    # A cache without results has none for this source: the original's runtime is imported while
+    # the source is read.
+    with _original_begun(recipe, not any((root / stage.name).exists() for stage in _IN_ORIGINAL)):
+        recipe, source = settle(recipe, root)
+        planned = plan(recipe, source)
+        receipt = receipts.claimed(root, artifacts, planned.receipt)
+        if receipt is None:
+            # A published recipe passed the rules before, which are slow to import.
+            receipt = _build(planned, progress, done, overrides, move_latest)
     path = artifacts / receipt.name / receipt.version
     stages = tuple(name for name in planned.keys if name in done)
     return Built(receipt, path, stages, time.perf_counter() - start)
@@ -98,7 +105,6 @@ def make_ahead(recipe: Recipe) -> None:
         AsrbuildError: as ``build``, but for the proof and the publication.
     """
     from asrbuild.builder.checks import check_files
-    from asrbuild.builder.stages import prove
 
     recipe, source = _settled(recipe)
     planned = plan(recipe, source)
@@ -112,10 +118,20 @@ def make_ahead(recipe: Recipe) -> None:
 
 
 def _settled(recipe: Recipe) -> tuple[Recipe, Source]:
-    """The recipe with all values, and its source, from a cache that only trusted users write."""
-    check_keys(recipe)
-    _require_own(recipe)
+    """The recipe with all values, and its source."""
+    _check(recipe)
     return settle(recipe, Path(recipe.paths.cache))
+
+
+def _check(recipe: Recipe) -> None:
+    """Raises if a key is wrong, or if an untrusted user could have written to cache or store."""
+    check_keys(recipe)
+    if recipe.paths.trust_shared:
+        os.environ[ownership.SHARED] = "1"  # for this process, and its child processes
+    ownership.keep_to_oneself()
+    cache.require_own(Path(recipe.paths.cache))
+    artifacts = Path(recipe.paths.artifacts)
+    ownership.require_own(artifacts, artifacts / recipe.name)
 
 
 def _results(planned: Plan, steps: Iterable[PlanStep], progress: Progress) -> dict[str, Path]:
@@ -131,16 +147,6 @@ def _results(planned: Plan, steps: Iterable[PlanStep], progress: Progress) -> di
         return {name: folder.result() for name, folder in run.folders.items()}
 
 
-def _require_own(recipe: Recipe) -> None:
-    """Raises if an untrusted user could have written to the cache or the store."""
-    if recipe.paths.trust_shared:
-        os.environ[ownership.SHARED] = "1"  # for this process, and its child processes
-    ownership.keep_to_oneself()
-    cache.require_own(Path(recipe.paths.cache))
-    artifacts = Path(recipe.paths.artifacts)
-    ownership.require_own(artifacts, artifacts / recipe.name)
-
-
 def _build(
     planned: Plan, progress: Progress, done: list[str], overrides: Sequence[str], move_latest: bool
 ) -> Receipt:
@@ -148,13 +154,17 @@ def _build(
     from asrbuild.builder.checks import check_files
     from asrbuild.builder.run import Attempt
 
-    with _original_begun(planned):
+    root = Path(planned.recipe.paths.cache)
+    needed = (step for step in planned.steps if step.stage in _IN_ORIGINAL)
+    with _original_begun(
+        planned.recipe, not all(cache.is_cached(root, step.key) for step in needed)
+    ):
         for remark in check_recipe(planned.recipe):
             progress.note(remark)
         for remark in check_files(planned.recipe, planned.source):
             progress.note(remark)
         for attempts_left in (2, 1, 0):
-            with cache.in_use(Path(planned.recipe.paths.cache)) as marks:
+            with cache.in_use(root) as marks:
                 run = Attempt(planned, progress, marks, done)
                 try:
                     return _publish(run, overrides, move_latest)
@@ -166,39 +176,43 @@ def _build(
 
 
 @contextmanager
-def _original_begun(planned: Plan) -> Iterator[None]:
-    """Starts the original's process before the stages, if one of them will need it."""
-    root = Path(planned.recipe.paths.cache)
-    running = reference.STAGE, calls.STAGE
-    if all(cache.is_cached(root, s.key) for s in planned.steps if s.stage in running):
+def _original_begun(recipe: Recipe, needed: bool) -> Iterator[None]:
+    """Starts the original's process before the stage that needs it."""
+    if not needed:
         yield
         return
     from asrbuild.architectures import original
 
-    with original.begun(network_of(planned.recipe)[0].WORKER):
+    with original.begun(network_of(recipe)[0].WORKER):
         yield
 
 
 def _publish(run: Attempt, overrides: Sequence[str], move_latest: bool) -> Receipt:
-    """Runs every stage and publishes the artifact; copies the package while later stages run."""
+    """Runs every stage and publishes the artifact.
+
+    Copies the package while later stages run, imports what assembles the artifact while the
+    original still computes, and proves and reports while the conformance vectors are computed.
+    """
     from contextlib import ExitStack
 
     from asrbuild.base.threads import workers
     from asrbuild.builder import publish
 
     planned, progress, recipe = run.planned, run.progress, run.planned.recipe
-    with ExitStack() as opened:
-        with workers(3) as threads:
-            for step in planned.steps:
-                run.start(step, threads)
-                if step.stage.name == "convert":
-                    # Not earlier: a refused build must not leave an empty store.
-                    staging = opened.enter_context(store.staging(Path(recipe.paths.artifacts)))
-                    converted = run.folders["convert"].result()
-                    copied = threads.submit(publish.copy_package, staging, converted, recipe)
-            threads.wait([*run.folders.values(), copied])
+    with ExitStack() as opened, workers(4) as threads:
+        for step in planned.steps:
+            if step.stage is prove.STAGE:
+                from asrbuild.builder import assemble
+            run.start(step, threads)
+            if step.stage.name == "convert":
+                # Not earlier: a refused build must not leave an empty store.
+                staging = opened.enter_context(store.staging(Path(recipe.paths.artifacts)))
+                converted = run.folders["convert"].result()
+                copied = threads.submit(publish.copy_package, staging, converted, recipe)
+        computed = run.folders.pop(vectors.STAGE.name)
+        threads.wait([*run.folders.values(), copied])
         folders = {name: folder.result() for name, folder in run.folders.items()}
-        proven = publish.Proven(folders, staging, copied.result())
+        proven = assemble.Proven(folders, computed.result, staging, copied.result())
         with progress.stage(receipts.NAME, receipts.TITLE):
             receipt = publish.publish(
                 recipe,
@@ -210,7 +224,7 @@ def _publish(run: Attempt, overrides: Sequence[str], move_latest: bool) -> Recei
             )
     receipts.keep(run.root, planned.receipt, receipt, progress.note)
     published = Path(recipe.paths.artifacts) / receipt.name / receipt.version
-    for remark in publish.remarks(published, proven.folders):
+    for remark in assemble.remarks(published, proven.folders):
         progress.note(remark)
     run.done.append(receipts.NAME)
     return receipt

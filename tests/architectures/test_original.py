@@ -38,6 +38,14 @@ def test_the_next_start_asks_the_begun_worker_and_a_later_one_another(tmp_path: 
             run.wait(60)
 
 
+def test_one_worker_of_a_module_waits_at_a_time() -> None:
+    with original.begun(WORKER):
+        with original.begun(WORKER):
+            assert len(original._begun[WORKER]) == 1
+        assert original._begun[WORKER][-1][0].poll() is None
+    assert not original._begun[WORKER]
+
+
 def test_a_worker_that_is_not_asked_ends_with_the_block() -> None:
     with original.begun(WORKER):
         process, log = original._begun[WORKER][-1]

@@ -52,7 +52,7 @@ def texts() -> dict[str, str]:
 def publish(store_root: Path, work_folder: Path, weights: AcousticWeights, *overrides: str) -> Path:
     """Publishes an artifact whose reference is that of the numpy network; returns its path."""
     from asrbuild.artifact import store
-    from asrbuild.builder import publish as assembling
+    from asrbuild.builder import assemble, publish
     from asrbuild.builder.stages.prove import HEARD, VERIFICATION
     from asrbuild.builder.stages.vectors import VECTORS
     from asrbuild.handover.app.vectors import kit_recordings, run_package, save_vectors
@@ -84,8 +84,8 @@ def publish(store_root: Path, work_folder: Path, weights: AcousticWeights, *over
     recorded = run_package(work_folder, manifest, kit_recordings(manifest, reference_audio))
     save_vectors(work_folder / VECTORS, recorded)
     with store.staging(store_root) as staging:
-        copied = assembling.copy_package(staging, work_folder, recipe)
-        folders = dict.fromkeys(("convert", "prove", "vectors"), work_folder)
-        proven = assembling.Proven(folders, staging, copied)
-        manifest = assembling.assemble(recipe, source, overrides, proven)
+        copied = publish.copy_package(staging, work_folder, recipe)
+        folders = dict.fromkeys(("convert", "prove"), work_folder)
+        proven = assemble.Proven(folders, lambda: work_folder, staging, copied)
+        manifest = assemble.assemble(recipe, source, overrides, proven)
         return store.publish(store_root, manifest.name, staging, manifest.version)

@@ -230,4 +230,5 @@ STAGE = Stage(
     after=("export", "convert"),
     libraries=("numpy", "soundfile", "soxr", "jiwer"),
     needed=_evaluates,
+    alone=True,
 )

@@ -37,4 +37,11 @@ STAGE = Stage(
     files=("recordings",),
     after=("convert",),
     libraries=("numpy", "soundfile", "soxr"),
+    threaded=(
+        "asrbuild.builder.conversion",
+        "asrbuild.builder.describe",
+        "asrbuild.coreml.executor.mil",
+        "asrbuild.handover.app.limits",
+        "asrbuild.handover.app.vectors",
+    ),
 )

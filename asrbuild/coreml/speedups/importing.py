@@ -6,6 +6,7 @@ imports if they are installed.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
@@ -27,6 +28,9 @@ def import_coremltools() -> ModuleType:
         return sys.modules["coremltools"]
     hidden = [name for name in FRAMEWORKS if name not in sys.modules and enabled("importing")]
     progress_bars = os.environ.get("TQDM_DISABLE")
+    collects = gc.isenabled()
+    gc.collect()
+    gc.disable()
     # Outside of macOS coremltools warns eight times that Core ML's own library is missing.
     logging.getLogger("coremltools").setLevel(logging.ERROR)
     try:
@@ -41,4 +45,8 @@ def import_coremltools() -> ModuleType:
             os.environ.pop("TQDM_DISABLE", None)
         else:
             os.environ["TQDM_DISABLE"] = progress_bars
+        # Its objects live as long as the process: looking through them took 0.1 s of a build.
+        gc.freeze()
+        if collects:
+            gc.enable()
     return sys.modules["coremltools"]

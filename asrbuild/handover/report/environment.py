@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import functools
+import hashlib
+import importlib.util
+import os
 import re
+import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +16,7 @@ from asrbuild.base.terminal import plain
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+    from jinja2.bccache import Bucket, BytecodeCache
     from jinja2.runtime import Context
     from markupsafe import Markup
 
@@ -51,6 +57,26 @@ def _escaped_in_markdown(context: Context, value: Any) -> Any:
     return markdown(value) if (context.name or "").endswith(".md.j2") else value
 
 
+def _compiled() -> BytecodeCache | None:
+    """Compiled templates beside Python's own compiled modules; None if those are not written.
+
+    A build compiles its templates in 0.1 s. Their code depends on this module, too.
+    """
+    import jinja2
+
+    folder = Path(importlib.util.cache_from_source(__file__)).parent
+    if sys.dont_write_bytecode or not os.access(folder, os.W_OK):
+        return None
+
+    class Kept(jinja2.FileSystemBytecodeCache):
+        def dump_bytecode(self, bucket: Bucket) -> None:
+            with suppress(OSError):  # a full disk
+                super().dump_bytecode(bucket)
+
+    own = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]
+    return Kept(str(folder), f"template-%s.{sys.implementation.cache_tag}.{own}")
+
+
 @functools.cache
 def environment(folder: Path) -> Environment:
     """Templates of a folder; ``.html.j2`` and ``.md.j2`` escape what goes into them.
@@ -63,6 +89,7 @@ def environment(folder: Path) -> Environment:
 
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(folder),
+        bytecode_cache=_compiled(),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
