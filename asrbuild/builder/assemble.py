@@ -138,7 +138,6 @@ def _write_text(path: Path, text: str) -> None:
 
 def _write_reports(staging: Path, manifest: m.Manifest, proof: Path) -> None:
     """Writes the report, as Markdown and as HTML with pictures."""
-
     reaches = load_reaches(proof)
     inside = anatomy(staging / manifest.model.package)
     fit = []
@@ -155,7 +154,6 @@ def _write_reports(staging: Path, manifest: m.Manifest, proof: Path) -> None:
 
 def remarks(artifact: Path, folders: Mapping[str, Path]) -> list[str]:
     """Remarks for the user on a published package, one line each."""
-
     manifest = read_manifest(artifact)
     deepspeech = getattr(manifest.model, "lstm", None) is not None
     fixed = fit_page.FIXED_SIZES if deepspeech else "model=static"

@@ -68,7 +68,7 @@ def read_audio(
     Raises:
         AsrbuildError: the file is missing, empty, not audio, damaged or has no samples; its header
         has an impossible rate or number of channels; it has more than MOST_SAMPLES; floats are not
-        scaled to -1 .. 1; the channels cancel.
+        scaled to -1 .. 1; the channels cancel; with ``raw_rate``, it has the header of a WAV file.
     """
     file = None if isinstance(source, bytes) else Path(source)
     if file is not None:
@@ -136,6 +136,11 @@ def _bytes(source: str | Path | bytes) -> bytes:
 
 def _raw(data: bytes, note: Note) -> Iterator[Array]:
     """Yields the samples of headerless 16-bit PCM as float32 (k, 1), block by block."""
+    if data[:4] == b"RIFF" and data[8:12] == b"WAVE":
+        raise AsrbuildError(
+            "the samples begin with the header of a WAV file",
+            fix="leave --raw out: the header has the rate and the format",
+        )
     if len(data) % 2:
         note("the raw samples are an odd number of bytes: the last byte is left out")
     samples = np.frombuffer(data[: len(data) // 2 * 2], "<i2")

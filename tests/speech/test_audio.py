@@ -248,6 +248,16 @@ def test_samples_without_a_header_are_read() -> None:
         read_audio(PCM.tobytes(), RATE, raw_rate=2**31)
 
 
+@pytest.mark.parametrize("given", [bytes, Path])
+def test_a_wav_file_is_not_samples_without_a_header(given: type, tmp_path: Path) -> None:
+    path = tmp_path / "speech.wav"
+    path.write_bytes(wav_bytes(PCM, RATE))
+    with pytest.raises(AsrbuildError, match="begin with the header of a WAV file") as error:
+        read_audio(path.read_bytes() if given is bytes else path, RATE, raw_rate=RATE)
+    assert error.value.fix == "leave --raw out: the header has the rate and the format"
+    assert error.value.file == (None if given is bytes else str(path))
+
+
 @pytest.mark.parametrize("suffix", [".flac", ".wav", ".raw"])
 def test_a_recording_of_days_is_refused_at_the_bound(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
