@@ -32,6 +32,7 @@ from asrbuild.builder.stages.prove import HEARD, VERIFICATION
 from asrbuild.builder.stages.vectors import VECTORS
 from asrbuild.coreai.asset import open_witness
 from asrbuild.coreml.choices import ASSET
+from asrbuild.coreml.executor.threads import one_thread
 from asrbuild.handover.app.kit import write_kit
 from asrbuild.handover.app.limits import refusal
 from asrbuild.handover.app.vectors import artifact_recordings, load_vectors, run_package
@@ -76,7 +77,8 @@ def assemble(
     """
     staging, proof = proven.staging, proven.folders["prove"]
     package = proven.folders["convert"] / package_name(recipe.coreml.format)
-    manifest = d.describe(recipe, source, package)
+    with one_thread():  # whether or not the vectors are computed at the same time
+        manifest = d.describe(recipe, source, package)
     own = proof
     if asset:
         manifest, own = asset_manifest(manifest), proof / ASSET
