@@ -101,8 +101,10 @@ def measure(command: list[str], cwd: Path, kernel: str = "") -> Measured:
     def watch() -> None:
         nonlocal peak
         # Linux keeps the peak of a process, so rare looks suffice; each reads all of /proc.
-        while not done.wait(0.5):
+        pause = 0.1  # a command that does nothing ends in 0.2 s
+        while not done.wait(pause):
             peak = max(peak, *(resident_mb(pid) for pid in group(process.pid)), 0.0)
+            pause = min(2 * pause, 0.5)
 
     watcher = threading.Thread(target=watch)
     watcher.start()
