@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -21,7 +21,7 @@ from asrbuild.builder.receipt import Receipt
 from asrbuild.builder.recipe import Recipe, network_of
 from asrbuild.builder.rules import check_keys, check_recipe
 from asrbuild.builder.sources import Source, settle
-from asrbuild.builder.stages import calls, prove, reference, vectors
+from asrbuild.builder.stages import calls, evaluate, prove, reference, vectors
 
 if TYPE_CHECKING:
     from asrbuild.builder.run import Attempt
@@ -139,9 +139,11 @@ def _results(planned: Plan, steps: Iterable[PlanStep], progress: Progress) -> di
     from asrbuild.base.threads import workers
     from asrbuild.builder.run import Attempt
 
-    with cache.in_use(Path(planned.recipe.paths.cache)) as marks, workers(3) as threads:
+    root = Path(planned.recipe.paths.cache)
+    with cache.in_use(root) as marks, ExitStack() as limited, workers(3) as threads:
         run = Attempt(planned, progress, marks, [])
         for step in steps:
+            _limit(step, limited)
             run.start(step, threads)
         threads.wait(list(run.folders.values()))
         return {name: folder.result() for name, folder in run.folders.items()}
@@ -187,20 +189,33 @@ def _original_begun(recipe: Recipe, needed: bool) -> Iterator[None]:
         yield
 
 
+def _limit(step: PlanStep, limited: ExitStack) -> None:
+    """Limits BLAS to one thread while the vectors are computed in a thread of their own.
+
+    OpenBLAS takes no limit from that thread, and their bits depend on it.
+    """
+    if step.stage is vectors.STAGE:
+        from asrbuild.coreml.executor.threads import one_thread
+
+        limited.enter_context(one_thread())
+
+
 def _publish(run: Attempt, overrides: Sequence[str], move_latest: bool) -> Receipt:
     """Runs every stage and publishes the artifact.
 
     Copies the package while later stages run, imports what assembles the artifact while the
     original still computes, and proves and reports while the conformance vectors are computed.
     """
-    from contextlib import ExitStack
-
     from asrbuild.base.threads import workers
     from asrbuild.builder import publish
 
     planned, progress, recipe = run.planned, run.progress, run.planned.recipe
-    with ExitStack() as opened, workers(4) as threads:
+    with ExitStack() as opened, ExitStack() as limited, workers(4) as threads:
         for step in planned.steps:
+            _limit(step, limited)
+            if step.stage is evaluate.STAGE:  # it measures time
+                threads.wait(list(run.folders.values()))
+                limited.close()
             if step.stage is prove.STAGE:
                 from asrbuild.builder import assemble
             run.start(step, threads)

@@ -56,7 +56,7 @@ class Attempt:
                     importlib.import_module(module)
             self.folders[step.stage.name] = threads.submit(self._run, step, earlier)
             return
-        threads.wait([self.folders[n] for n in (self.folders if step.stage.alone else step.after)])
+        threads.wait([self.folders[name] for name in step.after])
         finished: Future[Path] = Future()
         self.folders[step.stage.name] = finished
         finished.set_result(self._run(step, earlier))

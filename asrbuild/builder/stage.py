@@ -54,7 +54,6 @@ class Stage:
         needed: whether a build has this stage.
         threaded: modules to import before it runs in a thread, concurrent with other stages; empty:
             it runs in the caller's thread, the only one that an interrupt reaches.
-        alone: whether it waits until all stages before it have ended, as it measures time.
     """
 
     name: str
@@ -68,7 +67,6 @@ class Stage:
     libraries: Names = ()
     needed: Callable[[Recipe, Source], bool] = always
     threaded: Names = ()
-    alone: bool = False
 
 
 class UndeclaredError(Exception):

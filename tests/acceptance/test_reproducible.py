@@ -36,7 +36,7 @@ ELSEWHERE = {
 #: Format -> the BLAS kernel of the other machine.
 THREADS = {
     "mlprogram": {"OPENBLAS_NUM_THREADS": "1", "PROCESSORS": "1"},
-    "neuralnetwork": {"OPENBLAS_NUM_THREADS": "4"},
+    "neuralnetwork": {"OPENBLAS_NUM_THREADS": "1"},
 }
 #: Files with facts of one run; SHA256SUMS covers them, so it differs too.
 FACTS_OF_ONE_RUN = {"manifest.json", "report.md", "report.html", "SHA256SUMS"}

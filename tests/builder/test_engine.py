@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from asrbuild.architectures import original
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.base.progress import Progress
-from asrbuild.base.threads import workers
 from asrbuild.builder import assemble, engine, plan as planning
 from asrbuild.builder.compose import compose_recipe
-from asrbuild.builder.plan import plan
+from asrbuild.builder.plan import PlanStep
 from asrbuild.builder.recipe import Recipe
 from asrbuild.builder.run import Attempt
-from asrbuild.builder.sources import settle
 from asrbuild.builder.stage import View
-from asrbuild.builder.stages import evaluate, vectors
+from asrbuild.builder.stages import vectors
 
 
-def composed(at: Path) -> Recipe:
+def composed(at: Path, *overrides: str) -> Recipe:
     places = [f"paths.cache={at / 'cache'}", f"paths.artifacts={at / 'artifacts'}"]
-    return compose_recipe(["model=static", "verify.witness=off", *places])
+    return compose_recipe(["model=static", "verify.witness=off", *places, *overrides])
 
 
 @pytest.fixture
@@ -94,38 +93,31 @@ def test_vectors_that_fail_while_the_artifact_is_assembled_publish_nothing(
     assert [path.name for path in (tmp_path / "artifacts").rglob("*") if path.is_file()] == []
 
 
-def test_the_evaluation_waits_for_every_stage_before_it(
+def test_the_vectors_have_one_thread_and_the_evaluation_has_all_and_runs_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its speed is published, and the vectors would share the processors with it."""
-    recipe, source = settle(composed(tmp_path), tmp_path / "cache")
-    planned = plan(recipe, source)
-    computed = threading.Event()
-    order: list[str] = []
+    """The bits of vectors are published, and the evaluation's speed is."""
+    order: list[tuple[str, set[int]]] = []
+    run = Attempt._run
 
-    def compute(view: View, at: Path) -> None:
-        del view, at
-        assert computed.wait(60)
-        order.append("vectors")
+    def recorded(self: Attempt, step: PlanStep, folders: Any) -> Path:
+        order.append((f"begin {step.stage.name}", threads()))
+        if step.stage is vectors.STAGE:
+            time.sleep(5)  # longer than the original takes
+        path = run(self, step, folders)
+        order.append((f"end {step.stage.name}", threads()))
+        return path
 
-    def measure(view: View, at: Path) -> None:
-        del view, at
-        order.append("evaluate")
+    def threads() -> set[int]:
+        return {each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas"}
 
-    step = planned.steps[0]
-    threaded = replace(vectors.STAGE, run=compute, after=())
-    alone = replace(evaluate.STAGE, run=measure, after=())
-    steps = [
-        replace(step, stage=stage, key=replace(step.key, stage=stage.name), after=())
-        for stage in (threaded, alone)
-    ]
-    run = Attempt(replace(planned, steps=tuple(steps)), Progress(on_event=quiet), None, [])
-    with workers(1) as threads:
-        run.start(steps[0], threads)
-        threading.Timer(0.2, computed.set).start()
-        run.start(steps[1], threads)
-    assert order == ["vectors", "evaluate"]
-
-
-def quiet(event: object) -> None:
-    del event
+    monkeypatch.setattr(Attempt, "_run", recorded)
+    with threadpool_limits(2, user_api="blas"):
+        engine.build(composed(tmp_path, "verify.evaluation=demo:dev/dev.csv"))
+        assert threads() == {2}
+    names = [name for name, _ in order]
+    assert names.index("end prove") < names.index("end vectors")
+    assert names.index("end vectors") < names.index("begin evaluate")
+    found = dict(order)
+    assert found["begin vectors"] == found["end vectors"] == {1}
+    assert found["begin evaluate"] == found["end evaluate"] == {2}

@@ -230,5 +230,4 @@ STAGE = Stage(
     after=("export", "convert"),
     libraries=("numpy", "soundfile", "soxr", "jiwer"),
     needed=_evaluates,
-    alone=True,
 )
