@@ -28,7 +28,7 @@ from asrbuild.builder.record import published_overrides, record
 from asrbuild.builder.sources import Source
 from asrbuild.builder.stages.evaluate import EVALUATION
 from asrbuild.builder.stages.lower import asset_manifest
-from asrbuild.builder.stages.prove import HEARD, VERIFICATION
+from asrbuild.builder.stages.prove import PROBABILITIES, VERIFICATION
 from asrbuild.builder.stages.vectors import VECTORS
 from asrbuild.coreai.asset import open_witness
 from asrbuild.coreml.choices import ASSET
@@ -77,7 +77,7 @@ def assemble(
     """
     staging, proof = proven.staging, proven.folders["prove"]
     package = proven.folders["convert"] / package_name(recipe.coreml.format)
-    with one_thread():  # whether or not the vectors are computed at the same time
+    with one_thread():  # as the vectors; an evaluation ended the engine's limit
         manifest = d.describe(recipe, source, package)
     own = proof
     if asset:
@@ -146,7 +146,7 @@ def _write_reports(staging: Path, manifest: m.Manifest, proof: Path) -> None:
     if manifest.model.format != ASSET:  # the rules are for Core ML packages
         fit = fit_page.report_rows(fit_of_artifact(staging, manifest, reaches), reaches)
     cases, expected = load_reference(staging / PARITY, manifest2.context_frames(manifest))
-    with np.load(proof / HEARD, allow_pickle=False) as outputs:
+    with np.load(proof / PROBABILITIES, allow_pickle=False) as outputs:
         name = probabilities_of(manifest)
         recordings = report_page.comparisons(cases, expected, dict(outputs), name)
     page.write_report(staging, manifest, inside.operations, fit)

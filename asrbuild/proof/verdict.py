@@ -264,7 +264,7 @@ def prove_unknown(artifact: Path, manifest: Manifest, notify: Callable[[str], No
     proven.remember_proven(artifact)
 
 
-def save_heard(path: Path, proof: Proof) -> None:
+def save_probabilities(path: Path, proof: Proof) -> None:
     """Writes the package's probabilities for the recordings, in an app's way.
 
     The file is an ``.npz``: recording -> probabilities (steps, classes).

@@ -53,13 +53,13 @@ def publish(store_root: Path, work_folder: Path, weights: AcousticWeights, *over
     """Publishes an artifact whose reference is that of the numpy network; returns its path."""
     from asrbuild.artifact import store
     from asrbuild.builder import assemble, publish
-    from asrbuild.builder.stages.prove import HEARD, VERIFICATION
+    from asrbuild.builder.stages.prove import PROBABILITIES, VERIFICATION
     from asrbuild.builder.stages.vectors import VECTORS
     from asrbuild.handover.app.vectors import kit_recordings, run_package, save_vectors
     from asrbuild.proof.cases import build_cases, save_reference
     from asrbuild.proof.gates import gates_from
     from asrbuild.proof.ranges import save_reaches
-    from asrbuild.proof.verdict import WordGates, prove, save_heard
+    from asrbuild.proof.verdict import WordGates, prove, save_probabilities
     from asrbuild.speech.mfcc import FeatureSettings
     from tests.proof import numpy_network
 
@@ -77,7 +77,7 @@ def publish(store_root: Path, work_folder: Path, weights: AcousticWeights, *over
     )
     assert proof.verification.passed, proof.failures
     save_reference(work_folder / layout.PARITY, cases, reference)
-    save_heard(work_folder / HEARD, proof)
+    save_probabilities(work_folder / PROBABILITIES, proof)
     save_reaches(work_folder, proof.reaches)
     (work_folder / VERIFICATION).write_text(proof.verification.model_dump_json())
     reference_audio = describe.reference_samples(conversion.feature_settings(recipe), source)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from asrbuild.proof.verdict import Proof
 
 VERIFICATION = "verification.json"
-HEARD = "heard.npz"
+PROBABILITIES = "probabilities.npz"
 #: The keys of a decoder; ``local``: the path of its Python.
 DECODER = (
     "decoder.type",
@@ -134,9 +134,9 @@ def run(view: View, at: Path) -> None:
 
 def _save(at: Path, proof: Proof) -> None:
     from asrbuild.proof.ranges import save_reaches
-    from asrbuild.proof.verdict import save_heard
+    from asrbuild.proof.verdict import save_probabilities
 
-    save_heard(at / HEARD, proof)
+    save_probabilities(at / PROBABILITIES, proof)
     save_reaches(at, proof.reaches)
     text = proof.verification.model_dump_json(indent=2) + "\n"
     (at / VERIFICATION).write_text(text, encoding="utf-8", newline="\n")
